@@ -1,0 +1,134 @@
+"""Reading and writing artifacts: atomic, self-describing, without pickles.
+
+Every file is written to a temporary name beside its place and renamed when it is
+whole, so a file that exists is a file that is complete. Parquet and safetensors
+files carry metadata (study, tuple, config digest, versions) as strings.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from miagap.errors import InputError
+
+PREFIX = "miagap."
+
+
+@contextlib.contextmanager
+def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that replaces it when the block succeeds.
+
+    The temporary file is flushed to disk before the rename and removed when the block
+    fails, so a reader sees the old file or the whole new one, never a part of it.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with write_atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_parquet(
+    table: pa.Table, path: str | os.PathLike[str], metadata: Mapping[str, str]
+) -> None:
+    """Write a table as zstd-compressed Parquet with ``metadata`` in its schema, atomically."""
+    extra = {f"{PREFIX}{key}".encode(): value.encode() for key, value in metadata.items()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **extra})
+    with write_atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises:
+        InputError: the file is missing, truncated, not Parquet, or lacks a column.
+    """
+    try:
+        handle = pq.ParquetFile(path)
+        missing = [name for name in columns or () if name not in handle.schema_arrow.names]
+        if missing:
+            names = ", ".join(missing)
+            raise InputError(f"{path}: column missing: {names}; make the file again")
+        return handle.read(columns=list(columns) if columns is not None else None)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: file not found") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: not a whole Parquet file ({reason}); delete it and run again"
+        ) from error
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the metadata that :func:`write_parquet` put into a file's schema."""
+    try:
+        found = pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a whole Parquet file ({reason})") from error
+    return {
+        key.decode()[len(PREFIX) :]: value.decode()
+        for key, value in found.items()
+        if key.startswith(PREFIX.encode())
+    }
+
+
+def write_tensors(
+    arrays: Mapping[str, np.ndarray],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write named arrays as one safetensors file, atomically."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with write_atomic(path) as temporary:
+        save_file(contiguous, temporary, metadata=dict(metadata))
+
+
+def read_tensors(
+    path: str | os.PathLike[str], names: Sequence[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read arrays (all, or those named) and the metadata of a safetensors file.
+
+    Raises:
+        InputError: the file is missing, truncated, or lacks a name.
+    """
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            wanted = list(handle.keys()) if names is None else list(names)
+            arrays = {name: handle.get_tensor(name) for name in wanted}
+            return arrays, dict(handle.metadata() or {})
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: file not found") from error
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: not a whole safetensors file ({reason}); delete it and run again"
+        ) from error
+
+
+def canonical_json(value: object) -> str:
+    """Return JSON in which equal settings are equal text: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
