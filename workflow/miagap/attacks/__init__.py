@@ -1,0 +1,26 @@
+"""Membership inference attacks as functions over arrays.
+
+``registry`` lists them, ``scoring`` runs them over pools of models, ``signals`` holds
+what they see. All scores: float64, one per sample, higher = more likely a member.
+"""
+
+from miagap.attacks.registry import Attack, AttackSpec, Parameter, parse
+from miagap.attacks.scoring import (
+    calibrated_thresholds,
+    calibration_scores,
+    score_targets,
+    threshold_from_calibration,
+)
+from miagap.attacks.signals import Signals
+
+__all__ = [
+    "Attack",
+    "AttackSpec",
+    "Parameter",
+    "Signals",
+    "calibrated_thresholds",
+    "calibration_scores",
+    "parse",
+    "score_targets",
+    "threshold_from_calibration",
+]

@@ -1,0 +1,335 @@
+"""LiRA: the likelihood ratio attack of Carlini et al. 2022, for all targets of a pool at once.
+
+Source: "Membership Inference Attacks From First Principles", Algorithm 1 (online), section on
+the offline attack (one-sided test against OUT models only), the variant with one variance for
+all samples, and spherical Gaussians for several queries.
+
+Each sample's phi under shadow models trained with it (IN) and without it (OUT) is taken as
+normal. Let mu and s be a sample's mean and deviation (population, divided by the count):
+
+- online: log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2)
+- offline: log Pr[Z <= phi] with Z ~ N(mu_out, s_out^2), in log space so that it never saturates
+- ``variance: fixed``: s_in is one number, the deviation of phi about each sample's own IN mean
+  over all samples; s_out likewise from OUT models
+- several queries: a spherical Gaussian, that is one s per sample for all queries (root mean
+  square over queries), the log densities added up; ``queries: independent`` gives every query
+  its own s, as the public code does. Sums over queries are divided by their number, which
+  changes no order and keeps scores of one scale.
+
+A deviation below ``STD_FLOOR`` is raised to it: shadow models that agree to the last digit
+would otherwise divide by zero. Logits are float32, so that smaller deviations are rounding.
+
+What differs from the public code (tensorflow/privacy, research/mi_lira_2021/plot.py): it takes
+medians for means, adds 1e-30 to deviations and has no floor, its fixed variance is the deviation
+of all IN phi about one common mean and serves OUT as well, and its offline score is the negative
+log density, which also calls samples members whose phi is far *below* the OUT mean.
+``compat: mi_lira_2021`` does the same.
+
+How leave-one-out is fast: a sample's sums over all shadow models are formed once, and for each
+target the contribution of its own pair is taken off; medians come from sorted columns by rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from miagap.attacks.base import Attack, Parameter
+from miagap.attacks.signals import Group, Problem, chunks
+from miagap.errors import InputError
+
+STD_FLOOR = 1e-6
+CHUNK_BYTES = 16 << 20
+COMPAT_EPSILON = 1e-30
+CANCELLED = 1e-7
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Statistics of one side (IN or OUT): count (c,), centre and variance (Q, c)."""
+
+    count: np.ndarray
+    centre: np.ndarray
+    variance: np.ndarray
+
+
+class Side:
+    """IN or OUT phi of a chunk of samples, from which models can be taken off.
+
+    Args:
+        phi: float64 (M, Q, c).
+        mask: bool (M, c), which model counts for which sample.
+        median: centre by the median instead of the mean.
+    """
+
+    def __init__(self, phi: np.ndarray, mask: np.ndarray, median: bool) -> None:
+        self.phi = phi
+        self.mask = mask
+        self.count = mask.sum(axis=0)
+        weights = mask[:, None, :]
+        safe = np.maximum(self.count, 1)
+        self.shift = np.einsum("mqc,mc->qc", phi, mask.astype(np.float64)) / safe
+        # Centred before squaring: phi near 50 with deviations near 0.1 would lose digits.
+        self.delta = np.where(weights, phi - self.shift, 0.0)
+        self.total = self.delta.sum(axis=0)
+        self.squares = np.einsum("mqc,mqc->qc", self.delta, self.delta)
+        self.ranked = self._rank() if median else None
+
+    def _rank(self) -> np.ndarray:
+        """Sort each sample's values, those of other models last: float64 (Q * c, M)."""
+        models, queries, size = self.phi.shape
+        values = np.where(self.mask[:, None, :], self.phi, np.inf)
+        ranked = np.ascontiguousarray(values.reshape(models, queries * size).T)
+        ranked.sort(axis=1)
+        return ranked
+
+    def without(self, excluded: np.ndarray) -> Moments:
+        """Return the statistics that remain when the models in ``excluded`` are taken off."""
+        gone = self.delta[excluded]
+        count = self.count - self.mask[excluded].sum(axis=0)
+        safe = np.maximum(count, 1)
+        offset = (self.total - gone.sum(axis=0)) / safe
+        squares = self.squares - np.einsum("eqc,eqc->qc", gone, gone)
+        variance = squares / safe - offset * offset
+        self._repair(variance, excluded, count)
+        centre = self.shift + offset if self.ranked is None else self._median(excluded, count)
+        return Moments(count, centre, variance)
+
+    def _repair(self, variance: np.ndarray, excluded: np.ndarray, count: np.ndarray) -> None:
+        """Recompute, in place, variances that subtraction left with too few digits."""
+        lost = variance < CANCELLED * self.squares / np.maximum(self.count, 1)
+        if not lost.any():
+            return
+        columns = np.flatnonzero(lost.any(axis=0))
+        mask = self.mask[:, columns].copy()
+        mask[excluded] = False
+        weights = mask[:, None, :]
+        values = np.where(weights, self.phi[:, :, columns], 0.0)
+        safe = np.maximum(count[columns], 1)
+        centred = np.where(weights, values - values.sum(axis=0) / safe, 0.0)
+        variance[:, columns] = (centred * centred).sum(axis=0) / safe
+
+    def _median(self, excluded: np.ndarray, count: np.ndarray) -> np.ndarray:
+        """Return medians (Q, c) without the excluded models.
+
+        The k-th value that remains is found from the k-th of all by stepping over every
+        removed value that is not greater; equal values need no care, being equal.
+        """
+        assert self.ranked is not None
+        models, queries, size = self.phi.shape
+        removed = np.where(self.mask[excluded][:, None, :], self.phi[excluded], np.inf)
+        removed = np.sort(removed.reshape(excluded.size, queries * size), axis=0)
+        flat = self.ranked.ravel()
+        start = np.arange(queries * size) * models
+        middle = []
+        for position in (np.maximum(count - 1, 0) // 2, count // 2):
+            index = start + np.tile(position, queries)
+            for value in removed:
+                index = index + (value <= flat[index])
+            middle.append(flat[np.minimum(index, start + models - 1)])
+        return (0.5 * (middle[0] + middle[1])).reshape(queries, size)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Parameters of a LiRA variant, resolved."""
+
+    online: bool
+    fixed: bool
+    median: bool
+    spherical: bool
+    compat: bool
+
+
+def _plan(parameters: Mapping[str, Any]) -> _Plan:
+    """Resolve parameters; ``compat`` brings its own centre and treatment of queries."""
+    compat = parameters["compat"] == "mi_lira_2021"
+    return _Plan(
+        online=bool(parameters["online"]),
+        fixed=parameters["variance"] == "fixed",
+        median=compat or parameters["statistic"] == "median",
+        spherical=not compat and parameters["queries"] == "spherical",
+        compat=compat,
+    )
+
+
+def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Score every task with one LiRA variant.
+
+    Returns:
+        float64 (tasks, n). A sample without IN models (the reserve) has no online score: NaN.
+
+    Raises:
+        InputError: a sample is left with too few IN or OUT models.
+    """
+    plan = _plan(parameters)
+    shadows = problem.shadows
+    groups = list(problem.groups())
+    for group in groups:
+        _check_counts(problem, group, plan)
+    deviations = _fixed_deviations(problem, groups, plan) if plan.fixed else None
+    scores = np.empty((len(problem.tasks), shadows.samples))
+    for part in chunks(shadows.samples, _chunk_size(problem)):
+        sides = _sides(problem, part, plan)
+        for number, group in enumerate(groups):
+            moments = [side.without(group.excluded) for side in _of_group(sides, group, plan)]
+            stds = [
+                _deviation(m, plan, None if deviations is None else deviations[number][i])
+                for i, m in enumerate(moments)
+            ]
+            values = problem.targets.phi[group.targets, :, part]
+            scores[group.tasks, part] = _statistic(values, moments, stds, plan)
+    return scores
+
+
+def _chunk_size(problem: Problem) -> int:
+    """Return how many samples are worked on at a time, to bound memory and stay in cache."""
+    models, queries, _ = problem.shadows.phi.shape
+    return max(64, CHUNK_BYTES // (8 * models * queries))
+
+
+def _sides(problem: Problem, part: slice, plan: _Plan) -> list[Side]:
+    """Return the OUT side and, for the online attack, the IN side of a chunk."""
+    phi = problem.shadows.phi[:, :, part]
+    member = problem.shadows.member[:, part]
+    masks = [~member, member] if plan.online else [~member]
+    return [Side(phi, mask, plan.median) for mask in masks]
+
+
+def _of_group(sides: list[Side], group: Group, plan: _Plan) -> list[Side]:
+    """Return the sides of a group (hook for truncated counts)."""
+    return sides
+
+
+def _check_counts(problem: Problem, group: Group, plan: _Plan) -> None:
+    """Raise InputError when a sample outside the reserve keeps too few IN or OUT models."""
+    need = 1 if plan.fixed else 2
+    used = ~problem.reserve
+    inside = problem.shadows.member[group.kept].sum(axis=0)[used]
+    outside = group.kept.size - inside
+    found = [("OUT", outside)] + ([("IN", inside)] if plan.online else [])
+    for side, count in found:
+        if count.size and count.min() < need:
+            kind = "fixed" if plan.fixed else "per_example"
+            raise InputError(
+                f"attacks.{problem.name}: variance: {kind} needs at least {need} {side} shadow "
+                f"models of every sample, and one sample keeps {count.min()} of "
+                f"{group.kept.size}; raise splits.count or set variance: fixed"
+            )
+
+
+def _deviation(moments: Moments, plan: _Plan, fixed: np.ndarray | None) -> np.ndarray:
+    """Return deviations, broadcastable to (Q, c)."""
+    if fixed is not None:
+        std = fixed[:, None]
+    elif plan.spherical:
+        std = np.sqrt(np.maximum(moments.variance.mean(axis=0, keepdims=True), 0.0))
+    else:
+        std = np.sqrt(np.maximum(moments.variance, 0.0))
+    return std + COMPAT_EPSILON if plan.compat else np.maximum(std, STD_FLOOR)
+
+
+def _statistic(
+    values: np.ndarray, moments: list[Moments], stds: list[np.ndarray], plan: _Plan
+) -> np.ndarray:
+    """Return scores (K, c) of phi values (K, Q, c), the mean over queries."""
+    outside = (values - moments[0].centre) / stds[0]
+    if plan.online:
+        inside = (values - moments[1].centre) / stds[1]
+        ratio = 0.5 * (outside * outside - inside * inside) + np.log(stds[0] / stds[1])
+        scores = ratio.mean(axis=1)
+        scores[:, moments[1].count == 0] = np.nan
+        return np.asarray(scores)
+    if plan.compat:
+        log_density = -0.5 * outside * outside - np.log(stds[0]) - 0.5 * np.log(2 * np.pi)
+        return np.asarray(-log_density.mean(axis=1))
+    return np.asarray(log_ndtr(outside).mean(axis=1))
+
+
+def _fixed_deviations(problem: Problem, groups: list[Group], plan: _Plan) -> list[list[np.ndarray]]:
+    """Return for each group the deviations (Q,) of the OUT and, online, the IN side."""
+    queries = problem.shadows.phi.shape[1]
+    if plan.compat:
+        return [_uncentred_deviations(problem, group, plan) for group in groups]
+    sides = 2 if plan.online else 1
+    squares = np.zeros((len(groups), sides, queries))
+    counts = np.zeros((len(groups), sides))
+    mean_only = _Plan(plan.online, True, False, plan.spherical, False)
+    for part in chunks(problem.shadows.samples, _chunk_size(problem)):
+        used = ~problem.reserve[part]
+        for s, side in enumerate(_sides(problem, part, mean_only)):
+            for g, group in enumerate(groups):
+                moments = side.without(group.excluded)
+                weight = moments.count * used
+                squares[g, s] += np.maximum(moments.variance, 0.0) @ weight
+                counts[g, s] += weight.sum()
+    variance = squares / np.maximum(counts, 1)[:, :, None]
+    if plan.spherical:
+        variance[:] = variance.mean(axis=2, keepdims=True)
+    if not np.all(variance > 0):
+        raise InputError(
+            f"attacks.{problem.name}: variance: fixed finds no spread among shadow models of any "
+            "sample; raise splits.count"
+        )
+    return [list(np.sqrt(row)) for row in variance]
+
+
+def _uncentred_deviations(problem: Problem, group: Group, plan: _Plan) -> list[np.ndarray]:
+    """Return the public code's fixed deviation: of all phi of one side about one mean.
+
+    Online, the IN deviation serves both sides.
+    """
+    used = ~problem.reserve
+    total, squares, count = 0.0, 0.0, 0
+    shift = float(problem.shadows.phi[0].mean())
+    for model in group.kept:
+        member = problem.shadows.member[model]
+        chosen = (member if plan.online else ~member) & used
+        values = problem.shadows.phi[model][:, chosen] - shift
+        total += float(values.sum())
+        squares += float(np.vdot(values, values))
+        count += values.size
+    std = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
+    queries = problem.shadows.phi.shape[1]
+    return [np.full(queries, std)] * (2 if plan.online else 1)
+
+
+ATTACK = Attack(
+    method="lira",
+    family="likelihood ratio",
+    source="Carlini et al. 2022, Membership Inference Attacks From First Principles",
+    access="logits of the target at the study's queries; shadow models",
+    needs=frozenset({"phi"}),
+    function=score,
+    parameters={
+        "online": Parameter(
+            "bool", True, "likelihood ratio of IN and OUT models; false: one-sided test, OUT only"
+        ),
+        "variance": Parameter(
+            "choice",
+            "per_example",
+            "a deviation for each sample, or one for all (better with few shadow models)",
+            choices=("per_example", "fixed"),
+        ),
+        "statistic": Parameter(
+            "choice", "mean", "centre of the Gaussians", choices=("mean", "median")
+        ),
+        "queries": Parameter(
+            "choice",
+            "spherical",
+            "several queries: one deviation for all of a sample's queries, or one for each",
+            choices=("spherical", "independent"),
+        ),
+        "compat": Parameter(
+            "choice",
+            "none",
+            "mi_lira_2021 reproduces the public code; it overrides statistic and queries",
+            choices=("none", "mi_lira_2021"),
+        ),
+    },
+    cost="seconds for all targets of a pool",
+)

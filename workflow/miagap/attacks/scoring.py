@@ -1,0 +1,159 @@
+"""Runs an attack over pools of models: all targets at once, and the calibration of thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from miagap.attacks.base import AttackSpec
+from miagap.attacks.registry import ATTACKS
+from miagap.attacks.signals import Problem, Signals, Task
+from miagap.attacks.threshold import best_threshold
+from miagap.errors import InputError
+
+
+def score_targets(
+    targets: Signals,
+    shadows: Signals,
+    spec: AttackSpec,
+    reserve: np.ndarray,
+    rng_seed: int,
+) -> np.ndarray:
+    """Attack every target with the shadow models of other pairs.
+
+    A target's shadow models are all ``shadows`` whose pair of splits differs from the target's,
+    whatever their seed. So passing one pool twice is leave-one-out without the twin; targets
+    need not be in the pool (fixed-split, cross-technique attacker).
+
+    Args:
+        targets: T models over n samples. Their membership is not used.
+        shadows: the attacker's models over the same samples.
+        spec: the attack, from ``registry.parse``.
+        reserve: bool (n,), samples that no model trains on.
+        rng_seed: study seed, from which attacks with chance in them derive their states.
+
+    Returns:
+        float64 (T, n), higher = more likely a member. NaN only at reserve samples, for attacks
+        that need IN models.
+
+    Raises:
+        InputError: signals do not fit together, or shadow models are too few.
+    """
+    tasks = tuple(Task(t, (int(pair),)) for t, pair in enumerate(targets.pair))
+    problem = Problem(spec.name, targets, shadows, tasks, reserve, rng_seed)
+    return _run(problem, spec)
+
+
+def _run(problem: Problem, spec: AttackSpec) -> np.ndarray:
+    """Score a problem's tasks, float64 (tasks, n)."""
+    return ATTACKS[spec.method].function(problem, spec.parameters)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of shadow models attacked in a target's stead.
+
+    Attributes:
+        pair: the targets' pair of splits that was kept out.
+        models: int64 (K,), indices among the shadow models.
+        scores: float64 (K, n).
+        member: bool (K, n), membership of these shadow models.
+    """
+
+    pair: int
+    models: np.ndarray
+    scores: np.ndarray
+    member: np.ndarray
+
+
+def calibration_scores(
+    targets: Signals,
+    shadows: Signals,
+    spec: AttackSpec,
+    reserve: np.ndarray,
+    rng_seed: int,
+    count: int = 2,
+) -> list[Calibration]:
+    """Attack ``count`` shadow models in the stead of each target.
+
+    Each is attacked with the shadow models that belong neither to its own pair nor to the
+    target's, so nothing of the target enters. Targets of one pair share one calibration.
+
+    Args:
+        targets, shadows, spec, reserve, rng_seed: as for :func:`score_targets`.
+        count: shadow models attacked per pair of targets (config ``calibration_models``).
+
+    Returns:
+        one calibration per distinct pair among the targets, in ascending order.
+
+    Raises:
+        InputError: signals do not fit together, or shadow models are too few.
+    """
+    pairs = [int(pair) for pair in np.unique(targets.pair)]
+    chosen = [calibration_models(shadows, pair, count) for pair in pairs]
+    tasks = tuple(
+        Task(int(model), (pair, int(shadows.pair[model])))
+        for pair, models in zip(pairs, chosen, strict=True)
+        for model in models
+    )
+    problem = Problem(spec.name, shadows, shadows, tasks, reserve, rng_seed)
+    scores = np.split(_run(problem, spec), np.cumsum([len(models) for models in chosen])[:-1])
+    return [
+        Calibration(pair, models, part, shadows.member[models])
+        for pair, models, part in zip(pairs, chosen, scores, strict=True)
+    ]
+
+
+def calibration_models(shadows: Signals, pair: int, count: int) -> np.ndarray:
+    """Choose the shadow models to attack in the stead of targets of ``pair``.
+
+    The pairs that follow the target's (cyclically), both splits of a pair together: then every
+    sample is once a member and once not, and both use the same shadow models.
+
+    Returns:
+        int64 (count,) indices among the shadow models.
+
+    Raises:
+        InputError: fewer than ``count`` shadow models belong to other pairs.
+    """
+    index = np.flatnonzero(shadows.pair != pair)
+    if index.size < count:
+        raise InputError(
+            f"calibration_models: {count} shadow models are wanted and {index.size} belong to "
+            "other pairs than the target; lower calibration_models or raise splits.count"
+        )
+    behind = shadows.pair[index] < pair
+    order = np.lexsort((shadows.split[index], shadows.seed[index], shadows.pair[index], behind))
+    return np.asarray(index[order[:count]])
+
+
+def threshold_from_calibration(scores: np.ndarray, member: np.ndarray) -> float:
+    """Return the threshold t that maximises balanced accuracy of "member iff score > t".
+
+    Args:
+        scores: float64, any shape, of calibration models. NaN (no score) is left out.
+        member: bool, same shape.
+    """
+    valid = ~np.isnan(scores)
+    return best_threshold(scores[valid], member[valid])
+
+
+def calibrated_thresholds(
+    targets: Signals,
+    shadows: Signals,
+    spec: AttackSpec,
+    reserve: np.ndarray,
+    rng_seed: int,
+    count: int = 2,
+) -> np.ndarray:
+    """Return a threshold for every target, from shadow models only: float64 (T,).
+
+    Same arguments as :func:`calibration_scores`. Reserve samples are left out.
+    """
+    calibrations = calibration_scores(targets, shadows, spec, reserve, rng_seed, count)
+    by_pair = {
+        c.pair: threshold_from_calibration(c.scores[:, ~reserve], c.member[:, ~reserve])
+        for c in calibrations
+    }
+    return np.array([by_pair[int(pair)] for pair in targets.pair])

@@ -1,0 +1,175 @@
+"""Threshold attacks: one number per sample from the target's own answer.
+
+Sources: correctness, the gap attack (Yeom et al. 2018; Leino & Fredrikson 2020); loss (Yeom et
+al. 2018); confidence, entropy and modified entropy, global or per class (Song & Mittal 2021,
+Eqs. 3 to 8).
+
+``scope: global`` scores by the statistic itself. ``scope: class`` subtracts, for each class, the
+threshold that separates members best (balanced accuracy) on the shadow models, so that one
+threshold at zero stands for all the classes' thresholds and scores of different classes compare.
+Loss and confidence rank a target's samples alike (confidence is exp(-loss)) up to rounding:
+probabilities within 1e-16 of 1 tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from miagap.attacks.base import Attack, Parameter, require_logits
+from miagap.attacks.signals import Group, Problem, Signals
+
+
+def correctness(signals: Signals, model: int) -> np.ndarray:
+    """Return 1.0 where the model's most likely class is the true one, else 0.0: float64 (n,)."""
+    return (_logits(signals, model).argmax(axis=1) == signals.labels).astype(np.float64)
+
+
+def negative_loss(signals: Signals, model: int) -> np.ndarray:
+    """Return minus the cross-entropy: float64 (n,)."""
+    return -signals.loss[model]
+
+
+def confidence(signals: Signals, model: int) -> np.ndarray:
+    """Return the probability of the true class: float64 (n,)."""
+    return np.asarray(np.exp(-signals.loss[model]))
+
+
+def negative_entropy(signals: Signals, model: int) -> np.ndarray:
+    """Return minus the prediction's entropy, in nats: float64 (n,)."""
+    log_p = log_softmax(_logits(signals, model))
+    return np.asarray((np.exp(log_p) * log_p).sum(axis=1))
+
+
+def negative_modified_entropy(signals: Signals, model: int) -> np.ndarray:
+    """Return minus the modified entropy of Song & Mittal 2021: float64 (n,).
+
+    Mentr = -(1 - p_y) log p_y - sum over other classes of p_i log(1 - p_i). log(1 - p) of the
+    most likely class is formed from the other classes' probabilities: 1 - p would be 0.
+    """
+    logits = _logits(signals, model).astype(np.float64)
+    rows = np.arange(len(logits))
+    log_p = log_softmax(logits)
+    p = np.exp(log_p)
+    log_rest = np.log1p(-np.minimum(p, 0.75))
+    top = logits.argmax(axis=1)
+    others = logits.copy()
+    others[rows, top] = -np.inf
+    log_rest[rows, top] = logsumexp(others, axis=1) - logsumexp(logits, axis=1)
+    y = signals.labels
+    terms = p * log_rest
+    own = np.exp(log_rest[rows, y]) * log_p[rows, y]
+    return np.asarray(own + terms.sum(axis=1) - terms[rows, y])
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log probabilities in float64, over the last axis."""
+    wide = logits.astype(np.float64)
+    return np.asarray(wide - logsumexp(wide, axis=-1, keepdims=True))
+
+
+def _logits(signals: Signals, model: int) -> np.ndarray:
+    """Return the logits of one model, float32 (n, C)."""
+    assert signals.logits is not None
+    return signals.logits[model]
+
+
+STATISTICS: dict[str, Callable[[Signals, int], np.ndarray]] = {
+    "loss": negative_loss,
+    "confidence": confidence,
+    "entropy": negative_entropy,
+    "modified_entropy": negative_modified_entropy,
+    "correctness": correctness,
+}
+NEED_LOGITS = ("entropy", "modified_entropy", "correctness")
+
+
+def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Score every task by a statistic of the target's answer, float64 (tasks, n)."""
+    statistic = parameters["statistic"]
+    if statistic in NEED_LOGITS:
+        require_logits(problem)
+    function = STATISTICS[statistic]
+    scores = np.empty((len(problem.tasks), problem.shadows.samples))
+    for position, task in enumerate(problem.tasks):
+        scores[position] = function(problem.targets, task.target)
+    if parameters["scope"] == "class":
+        shadow = np.stack([function(problem.shadows, m) for m in range(problem.shadows.models)])
+        for group in problem.groups():
+            scores[group.tasks] -= class_thresholds(problem, group, shadow)[problem.labels]
+    return scores
+
+
+def class_thresholds(problem: Problem, group: Group, shadow: np.ndarray) -> np.ndarray:
+    """Return each class's threshold, calibrated on a group's shadow models: float64 (classes,).
+
+    Args:
+        shadow: float64 (M, n), the statistic under every shadow model.
+
+    A class without members or without non-members gets the threshold of all classes together.
+    """
+    member = problem.shadows.member[group.kept]
+    values = shadow[group.kept]
+    used = ~problem.reserve
+    overall = best_threshold(values[:, used].ravel(), member[:, used].ravel())
+    thresholds = np.full(int(problem.labels.max()) + 1, overall)
+    for label in np.unique(problem.labels[used]):
+        columns = np.flatnonzero(used & (problem.labels == label))
+        of_class, inside = values[:, columns].ravel(), member[:, columns].ravel()
+        if inside.any() and not inside.all():
+            thresholds[label] = best_threshold(of_class, inside)
+    return thresholds
+
+
+def best_threshold(scores: np.ndarray, member: np.ndarray) -> float:
+    """Return the threshold t that maximises balanced accuracy of "member iff score > t".
+
+    t lies midway between neighbouring distinct scores, so that a score equal to none of the
+    calibration scores is decided by the nearer side; with several best ones, the lowest. Calling
+    everything a member is not considered; calling nothing one (t = the highest score) is.
+
+    Args:
+        scores: float64 (k,).
+        member: bool (k,), with both values present.
+    """
+    order = np.argsort(scores, kind="stable")
+    ordered, inside = scores[order], member[order]
+    members = int(inside.sum())
+    outsiders = len(inside) - members
+    # After position i: scores up to i are called non-members.
+    true_positive = 1.0 - np.cumsum(inside) / members
+    true_negative = np.cumsum(~inside) / outsiders
+    boundary = np.append(ordered[1:] > ordered[:-1], True)
+    balanced = np.where(boundary, true_positive + true_negative, -np.inf)
+    best = int(np.argmax(balanced))
+    if best == len(ordered) - 1:
+        return float(ordered[best])
+    low, high = float(ordered[best]), float(ordered[best + 1])
+    middle = low + (high - low) / 2
+    return middle if low <= middle < high else low
+
+
+ATTACK = Attack(
+    method="threshold",
+    family="threshold-based",
+    source="Yeom et al. 2018; Leino & Fredrikson 2020; Song & Mittal 2021",
+    access="logits of the target; shadow models for thresholds only",
+    needs=frozenset({"loss"}),
+    needs_if={("statistic", name): frozenset({"logits"}) for name in NEED_LOGITS},
+    function=score,
+    parameters={
+        "statistic": Parameter(
+            "choice", "loss", "what is compared to the threshold", choices=tuple(STATISTICS)
+        ),
+        "scope": Parameter(
+            "choice",
+            "global",
+            "one threshold, or one per class set on shadow models",
+            choices=("global", "class"),
+        ),
+    },
+    cost="milliseconds per target; per class: a sort of the shadow models' statistics",
+)
