@@ -1,0 +1,142 @@
+"""Tidy tables of a study that was never run, with the paper's CIFAR-10 numbers as truth.
+
+For tests of tables, claims and figures: the relations between techniques are known.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from miagap import reference
+from miagap.results import StudyResults
+
+EPOCHS = (0, 10, 30, 60)
+FPR_COLUMNS = (0.1, 0.01, 0.001, 0.0001)
+ATTACKS = {
+    "lira_online": (1.0, "likelihood ratio"),
+    "lira_online_fixed": (0.85, "likelihood ratio"),
+    "lira_offline": (0.6, "likelihood ratio"),
+    "lira_offline_fixed": (0.5, "likelihood ratio"),
+    "loss_threshold": (0.02, "threshold"),
+}
+
+
+def curve(tpr: float, fpr: np.ndarray) -> np.ndarray:
+    """Return a ROC curve through (0.1%, tpr): a power law that meets (1, 1)."""
+    power = np.log(max(tpr, 1e-6)) / np.log(0.001)
+    return fpr**power
+
+
+def _progress(epoch: int, last: int) -> float:
+    return (epoch / last) ** 0.7
+
+
+def _target_rows(
+    rng: np.random.Generator, base: dict[str, object], tpr: float, n: int
+) -> dict[str, object]:
+    """Return the metrics of one attacked model whose expected TPR at 0.1% is ``tpr``."""
+    row = dict(base)
+    for fpr in FPR_COLUMNS:
+        expected = float(curve(tpr, np.array(max(fpr, 1 / n))))
+        found = rng.binomial(n, min(1.0, expected)) / n
+        half = 1.96 * np.sqrt(found * (1 - found) / n) + 1 / n
+        name = f"tpr_at_fpr_{fpr:g}"
+        row |= {name: found, f"{name}_lo": max(0.0, found - half), f"{name}_hi": found + half}
+    power = np.log(max(tpr, 1e-6)) / np.log(0.001)
+    row["auc"] = 1 / (1 + power) + rng.normal(0, 0.002)
+    row["balanced_accuracy"] = 0.5 + (row["auc"] - 0.5) * 0.7
+    return row
+
+
+def _generalization(
+    rng: np.random.Generator, truth: reference.PaperRow, progress: float
+) -> dict[str, float]:
+    train = 0.1 + (truth.train_accuracy - 0.1) * progress + rng.normal(0, 0.002)
+    test = 0.1 + (truth.test_accuracy - 0.1) * progress**0.6 + rng.normal(0, 0.003)
+    train, test = min(train, 1.0), min(test, train)
+    train_loss = 2.5 * (1 - train)
+    test_loss = train_loss + 4 * (train - test) ** 1.1 * np.exp(rng.normal(0, 0.05))
+    return {
+        "train_accuracy": train,
+        "test_accuracy": test,
+        "accuracy_gap": train - test,
+        "train_loss": train_loss,
+        "test_loss": test_loss,
+        "loss_gap": test_loss - train_loss,
+    }
+
+
+def metrics_table(
+    techniques: Sequence[str],
+    attackers: Mapping[str, Sequence[str]],
+    splits: int = 16,
+    n: int = 30000,
+    dataset: str = "cifar10",
+    epochs: Sequence[int] = EPOCHS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return tables/metrics.parquet of the study."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for technique in techniques:
+        truth = reference.AUGMENTATION[technique]
+        for split in range(splits):
+            luck = np.exp(rng.normal(0, 0.08))
+            for epoch in epochs:
+                model = _generalization(rng, truth, _progress(epoch, epochs[-1]))
+                others = attackers.get(technique, ()) if epoch == epochs[-1] else ()
+                for attacker in (technique, *others):
+                    factor = 1.0 if attacker == technique else 0.35
+                    for attack, (strength, _) in ATTACKS.items():
+                        share = _progress(epoch, epochs[-1]) ** 3
+                        leak = truth.tpr * luck * strength * factor
+                        tpr = 0.001 + max(0.0, leak - 0.001) * share
+                        base = {
+                            "study": "synthetic",
+                            "dataset": dataset,
+                            "technique": technique,
+                            "attacker_technique": attacker,
+                            "seed": 0,
+                            "split": split,
+                            "checkpoint": str(epoch),
+                            "epoch": epoch,
+                            "protocol": "leave-one-out",
+                            "attack": attack,
+                            "n_members": n,
+                            "n_nonmembers": n,
+                            **model,
+                        }
+                        rows.append(_target_rows(rng, base, tpr, n))
+    return pd.DataFrame(rows)
+
+
+def roc_table(metrics: pd.DataFrame, points: int = 60) -> pd.DataFrame:
+    """Return mean ROC curves that pass through the metrics' mean rates."""
+    by = ["technique", "attacker_technique", "checkpoint", "protocol", "attack"]
+    n = int(metrics["n_nonmembers"].min())
+    fpr = np.unique(np.r_[0.0, np.round(np.geomspace(1, n, points)) / n])
+    frames = []
+    for key, group in metrics.groupby(by, sort=False):
+        mean = float(group["tpr_at_fpr_0.001"].mean())
+        tpr = curve(mean, np.maximum(fpr, 1 / n)) * (1 if mean else 0)
+        spread = 0.04 * tpr + 0.3 / n
+        columns = {"fpr": fpr, "tpr": tpr, "tpr_lo": (tpr - spread).clip(0), "tpr_hi": tpr + spread}
+        frames.append(pd.DataFrame({**dict(zip(by, key, strict=True)), **columns}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def study(
+    techniques: Sequence[str] = tuple(reference.AUGMENTATION),
+    attackers: Mapping[str, Sequence[str]] | None = None,
+    replicates: int = 300,
+    **settings: object,
+) -> StudyResults:
+    """Return a study of the paper's ten techniques with two attackers who do not know."""
+    if attackers is None:
+        attackers = {name: ["none"] for name in ("cifar_policy", "all") if name in techniques}
+    metrics = metrics_table(techniques, attackers, **settings)  # type: ignore[arg-type]
+    families = {name: family for name, (_, family) in ATTACKS.items()}
+    return StudyResults(
+        metrics, roc_table(metrics), tuple(techniques), families=families, replicates=replicates
+    )

@@ -1,0 +1,182 @@
+"""The results of one study as tables, figures and claims read them.
+
+A :class:`StudyResults` holds the tidy tables with the settings that say which of their rows
+make the headline: the attack, the false-positive rate, the protocol, the order of techniques.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from miagap import intervals
+from miagap.errors import InputError
+from miagap.study import BEST, FIXED_SPLIT, LEAVE_ONE_OUT
+
+BASELINE = "none"
+CELL = ["technique", "attacker_technique", "checkpoint", "protocol", "attack"]
+MODEL_CELL = ["technique", "checkpoint"]
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Tables of one study and what to read from them.
+
+    Attributes:
+        metrics: one row per tuple x attacker technique x attack (tables/metrics.parquet).
+        roc: mean ROC curves: technique, attacker_technique, checkpoint, protocol, attack, fpr,
+            tpr, tpr_lo, tpr_hi; may be empty for tables and claims.
+        techniques: technique names in the order of the config.
+        augmentations: technique -> names of its augmentations; when absent they are read from
+            the technique's name (``crop+mirror``).
+        families: attack -> family of attacks, for the comparison; may be empty.
+        headline_attack, headline_fpr: the attack and the false-positive rate (share) of the
+            tables and figures.
+        confidence, replicates, seed: of the bootstrap intervals.
+    """
+
+    metrics: pd.DataFrame
+    roc: pd.DataFrame
+    techniques: tuple[str, ...]
+    augmentations: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
+    headline_attack: str = "lira_online"
+    headline_fpr: float = 0.001
+    confidence: float = 0.95
+    replicates: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        needed = {*CELL, "seed", "split", "epoch", "n_members", "n_nonmembers", self.tpr}
+        missing = sorted(needed - set(self.metrics.columns))
+        if missing:
+            raise InputError(
+                f"tables/metrics.parquet: column missing: {', '.join(missing)}; make it again"
+            )
+
+    @property
+    def tpr(self) -> str:
+        """Name of the column with the headline true-positive rate."""
+        return f"tpr_at_fpr_{self.headline_fpr:g}"
+
+    @cached_property
+    def dataset(self) -> str:
+        """Name of the dataset, empty when the tables do not say it."""
+        column = self.metrics.get("dataset", pd.Series(dtype=str))
+        return str(column.iloc[0]) if len(column) else ""
+
+    @cached_property
+    def protocols(self) -> tuple[str, ...]:
+        """Protocols of the study; the first is the one of tables and figures."""
+        found = set(self.metrics["protocol"])
+        return tuple(name for name in (LEAVE_ONE_OUT, FIXED_SPLIT) if name in found)
+
+    @cached_property
+    def protocol(self) -> str:
+        """The protocol of tables and figures: leave-one-out where the study has it."""
+        if not self.protocols:
+            raise InputError("tables/metrics.parquet: no rows; run the attacks again")
+        return self.protocols[0]
+
+    @cached_property
+    def final(self) -> dict[str, str]:
+        """Technique -> its final checkpoint (largest epoch, never the one named best)."""
+        trained = self.metrics[self.metrics["checkpoint"] != BEST]
+        last = trained.sort_values("epoch").groupby("technique")["checkpoint"].last()
+        return {name: str(last[name]) for name in self.techniques if name in last.index}
+
+    def checkpoints(self, technique: str) -> list[str]:
+        """Checkpoints of ``technique`` in the order of their epochs, ``best`` last."""
+        rows = self.metrics.loc[self.metrics["technique"] == technique, ["checkpoint", "epoch"]]
+        rows = rows.drop_duplicates("checkpoint").sort_values("epoch")
+        names = [str(name) for name in rows["checkpoint"]]
+        return sorted(names, key=lambda name: name == BEST)
+
+    @cached_property
+    def early_stopping_technique(self) -> str:
+        """The technique of the early-stopping table: most checkpoints, ``none`` when equal."""
+        count = {name: len(self.checkpoints(name)) for name in self.final}
+        return max(count, key=lambda name: (count[name], name == BASELINE))
+
+    def augmentations_of(self, technique: str) -> frozenset[str]:
+        """Names of the augmentations that ``technique`` trains with."""
+        if technique in self.augmentations:
+            return frozenset(self.augmentations[technique])
+        return frozenset(() if technique == BASELINE else technique.split("+"))
+
+    def epoch_of(self, technique: str, checkpoint: str) -> int:
+        """Epoch of a checkpoint; of ``best`` the mean over models, rounded."""
+        rows = self.metrics[
+            (self.metrics["technique"] == technique) & (self.metrics["checkpoint"] == checkpoint)
+        ]
+        return round(float(rows["epoch"].mean()))
+
+    def rows(self, frame: pd.DataFrame, **where: str) -> pd.DataFrame:
+        """Rows of ``frame`` in which every column named in ``where`` has its value."""
+        keep = np.ones(len(frame), dtype=bool)
+        for column, value in where.items():
+            keep &= (frame[column] == value).to_numpy()
+        return frame[keep]
+
+    def knowing(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Headline rows of ``frame``: headline attack and protocol, attacker knows the technique.
+
+        Where an attacker uses final shadow models only, a tuple still has one row.
+        """
+        kept = self.rows(frame, attack=self.headline_attack, protocol=self.protocol)
+        return kept[kept["technique"] == kept["attacker_technique"]]
+
+    @cached_property
+    def headline(self) -> pd.DataFrame:
+        """Rows of metrics with the headline attack and protocol by an attacker who knows."""
+        return self.knowing(self.metrics)
+
+    @cached_property
+    def smallest_fpr(self) -> float:
+        """Smallest false-positive rate above zero that one target can show, 1 / n_out."""
+        return 1.0 / float(self.metrics["n_nonmembers"].min())
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the headline rate allows one target at least one false positive."""
+        return self.headline_fpr >= self.smallest_fpr
+
+    def summarise(
+        self, frame: pd.DataFrame, values: Sequence[str], by: Sequence[str]
+    ) -> pd.DataFrame:
+        """Mean over targets of each of ``values`` per group ``by``, with an interval.
+
+        Returns:
+            One row per group: ``by``, ``n_targets`` and for each value ``<value>``,
+            ``<value>_lo``, ``<value>_hi`` (bootstrap over splits).
+        """
+        found = []
+        for key, group in frame.groupby(list(by), sort=False):
+            row: dict[str, object] = dict(zip(by, key, strict=True))
+            row["n_targets"] = len(group)
+            mean = intervals.bootstrap_mean(
+                group[list(values)].to_numpy(dtype=float),
+                group[cluster_column(group)].to_numpy(),
+                self.confidence,
+                self.replicates,
+                self.seed,
+            )
+            for place, value in enumerate(values):
+                lo, hi = (_within(value, end[place]) for end in (mean.lo, mean.hi))
+                row |= {value: mean.value[place], f"{value}_lo": lo, f"{value}_hi": hi}
+            found.append(row)
+        return pd.DataFrame(found)
+
+
+def _within(value: str, end: float) -> float:
+    """Cut the end of an interval where the quantity ends: shares live between 0 and 1."""
+    if value.endswith("gap"):
+        return float(end)
+    return float(np.clip(end, 0.0, 1.0))
+
+
+def cluster_column(frame: pd.DataFrame) -> str:
+    """Column whose values are resampled: the split, or the seed where all share one split."""
+    return "split" if frame["split"].nunique() > 1 else "seed"

@@ -1,0 +1,376 @@
+"""The tables of a study: one set of numbers, written as CSV, Markdown, LaTeX and HTML.
+
+The CSV holds plain numbers (shares, nats) with their intervals in columns of their own and
+the column names of tables/metrics.parquet; the other formats hold what a reader wants to see:
+percent with the interval beside the estimate.
+"""
+
+import html
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from miagap import claims, reference
+from miagap.errors import InputError
+from miagap.results import BASELINE, MODEL_CELL, StudyResults
+from miagap.study import BEST, FIXED_SPLIT
+
+DAGGER = "†"
+_MISSING = "–"
+_ACCURACIES = ("train_accuracy", "test_accuracy", "accuracy_gap")
+_GENERALIZATION = (*_ACCURACIES, "loss_gap")
+_INTERVAL = ("", "_lo", "_hi")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in two forms.
+
+    Attributes:
+        title: one line.
+        frame: plain numbers, one column each.
+        display: the same rows as text, ready to print; columns are headings with units.
+        footnotes: sentences below the table.
+    """
+
+    title: str
+    frame: pd.DataFrame
+    display: pd.DataFrame
+    footnotes: tuple[str, ...] = ()
+
+
+# --- numbers as text -----------------------------------------------------------------------
+
+
+def percent(value: float) -> str:
+    """Return a share as percent: one decimal from 10% on, two below."""
+    if not np.isfinite(value):
+        return _MISSING
+    number = 100 * value
+    return f"{number:.1f}" if abs(number) >= 9.995 else f"{number:.2f}"
+
+
+def _decimals(number: float) -> int:
+    return 1 if abs(number) >= 9.995 else 2
+
+
+def percent_interval(value: float, lo: float, hi: float) -> str:
+    """Return ``19.6 [18.9, 20.3]``: a share and its interval in percent.
+
+    All three have the decimals of the estimate; without an interval it is left out.
+    """
+    if not np.isfinite(value):
+        return _MISSING
+    digits = _decimals(100 * value)
+    return number_interval(100 * value, 100 * lo, 100 * hi, digits)
+
+
+def number_interval(value: float, lo: float, hi: float, digits: int = 3) -> str:
+    """Return ``value [lo, hi]`` with ``digits`` decimals, without the interval if there is none."""
+    if not np.isfinite(value):
+        return _MISSING
+    text = f"{value:.{digits}f}"
+    if np.isfinite(lo) and np.isfinite(hi):
+        text += f" [{lo:.{digits}f}, {hi:.{digits}f}]"
+    return text
+
+
+# --- the tables ----------------------------------------------------------------------------
+
+
+def augmentation(study: StudyResults) -> Table:
+    """Return one row per technique at its final checkpoint: accuracies, gaps, leakage."""
+    cells = [(name, study.final[name]) for name in study.techniques if name in study.final]
+    paper = {name: reference.AUGMENTATION.get(name) for name, _ in cells}
+    frame = _leakage(study, cells)
+    frame = _with_paper(study, frame, [paper[name] for name in frame["technique"]])
+    display = _display_leakage(study, frame, "technique", "Technique")
+    title = "Techniques: generalization and membership leakage of the final models"
+    return Table(title, frame, display, _leakage_notes(study, frame))
+
+
+def early_stopping(study: StudyResults) -> Table:
+    """Return one row per checkpoint, in order, of the technique that has most checkpoints."""
+    technique = study.early_stopping_technique
+    names = study.checkpoints(technique)
+    frame = _leakage(study, [(technique, name) for name in names])
+    # The paper's table is about training without augmentation; its checkpoints stand beside
+    # ours by their order, and only where there are as many.
+    trained = [name for name in frame["checkpoint"] if name not in ("0", BEST)]
+    alike = technique == BASELINE and len(trained) == len(reference.EARLY_STOPPING)
+    paper = dict(zip(trained, reference.EARLY_STOPPING.values(), strict=alike)) if alike else {}
+    frame = _with_paper(study, frame, [paper.get(name) for name in frame["checkpoint"]])
+    frame.insert(2, "epoch", [study.epoch_of(technique, name) for name in frame["checkpoint"]])
+    display = _display_leakage(study, frame, "checkpoint", "Checkpoint (epoch)")
+    title = f"Early stopping: checkpoints of models trained with technique {technique}"
+    return Table(title, frame, display, _leakage_notes(study, frame))
+
+
+def attack_comparison(study: StudyResults) -> Table:
+    """Return one row per attack and technique at the final checkpoint, by an attacker who knows."""
+    rows = study.rows(study.metrics, protocol=study.protocol)
+    rows = rows[rows["technique"] == rows["attacker_technique"]]
+    rows = rows[rows["checkpoint"] == rows["technique"].map(study.final)]
+    values = [study.tpr, "tpr_at_fpr_0.01", "auc", "balanced_accuracy"]
+    values = [name for name in dict.fromkeys(values) if name in rows]
+    frame = study.summarise(rows, values, ["attack", "technique", "checkpoint"])
+    frame.insert(0, "family", [study.families.get(name, "") for name in frame["attack"]])
+    order = {name: place for place, name in enumerate(study.techniques)}
+    attacks = {name: place for place, name in enumerate(dict.fromkeys(study.metrics["attack"]))}
+    keys = pd.DataFrame({"t": frame["technique"].map(order), "a": frame["attack"].map(attacks)})
+    frame = frame.loc[keys.sort_values(["t", "a"]).index].reset_index(drop=True)
+    display = pd.DataFrame({"Technique": frame["technique"], "Attack": frame["attack"]})
+    if study.families:
+        display.insert(1, "Family", frame["family"])
+    for value in values:
+        mark = _dagger(study, value)
+        display[_heading(value)] = _interval_column(frame, value, mark)
+    display["Targets"] = frame["n_targets"].astype(str)
+    title = "Attacks: leakage that each attack finds in each technique's final models"
+    return Table(title, frame, display, _notes(study))
+
+
+def claims_table(study: StudyResults) -> Table:
+    """Return one row per claim of the paper with effect size, interval and verdict."""
+    found = claims.evaluate(study)
+    frame = pd.DataFrame([claim.as_row() for claim in found])
+    display = pd.DataFrame(
+        {
+            "Claim": [claim.statement for claim in found],
+            "Subject": [claim.subject for claim in found],
+            "Effect": [claim.effect for claim in found],
+            "Estimate": [claim.estimate_text() for claim in found],
+            "No effect at": [f"{claim.no_effect:g}" for claim in found],
+            "Verdict": [claim.verdict for claim in found],
+            "In words": [claim.text for claim in found],
+        }
+    )
+    return Table("The paper's claims, tested on this study", frame, display, _notes(study))
+
+
+TABLES: dict[str, Callable[[StudyResults], Table]] = {
+    "augmentation": augmentation,
+    "early_stopping": early_stopping,
+    "attack_comparison": attack_comparison,
+    "claims": claims_table,
+}
+"""Name of the table -> function that makes it."""
+
+
+def build(name: str, study: StudyResults) -> Table:
+    """Return the table ``name`` of a study."""
+    if name not in TABLES:
+        raise InputError(f"table {name}: unknown; tables are {', '.join(TABLES)}")
+    return TABLES[name](study)
+
+
+def _leakage(study: StudyResults, cells: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Return accuracies, gaps and leakage of (technique, checkpoint) cells, in their order."""
+    wanted = pd.MultiIndex.from_tuples(cells, names=MODEL_CELL)
+    values = [*_GENERALIZATION, study.tpr, "auc"]
+    frame = study.summarise(study.headline, values, MODEL_CELL).set_index(MODEL_CELL)
+    if FIXED_SPLIT in study.protocols and study.protocol != FIXED_SPLIT:
+        fixed = study.rows(study.metrics, attack=study.headline_attack, protocol=FIXED_SPLIT)
+        fixed = fixed[fixed["technique"] == fixed["attacker_technique"]]
+        other = study.summarise(fixed, [study.tpr], MODEL_CELL).set_index(MODEL_CELL)
+        names = {f"{study.tpr}{end}": f"fixed_split_{study.tpr}{end}" for end in _INTERVAL}
+        frame = frame.join(other.rename(columns=names)[list(names.values())])
+    return frame.reindex([cell for cell in wanted if cell in frame.index]).reset_index()
+
+
+def _with_paper(
+    study: StudyResults, frame: pd.DataFrame, rows: Sequence[reference.PaperRow | None]
+) -> pd.DataFrame:
+    """Add the paper's numbers where the dataset is the paper's and a row has a counterpart."""
+    if study.dataset != reference.DATASET or not any(rows):
+        return frame
+    frame = frame.copy()
+    for name in ("train_accuracy", "test_accuracy", "tpr"):
+        frame[f"paper_{name}"] = [getattr(row, name) if row else np.nan for row in rows]
+    return frame
+
+
+def _display_leakage(
+    study: StudyResults, frame: pd.DataFrame, key: str, heading: str
+) -> pd.DataFrame:
+    """Return the augmentation or the early-stopping table as text."""
+    labels = [str(name) for name in frame[key]]
+    if "epoch" in frame:
+        best = (frame["checkpoint"] == BEST).to_numpy()
+        epochs = zip(best, frame["epoch"], strict=True)
+        labels = [f"best (mean {epoch})" if is_best else str(epoch) for is_best, epoch in epochs]
+    display = pd.DataFrame({heading: labels})
+    for value in _ACCURACIES:
+        display[_heading(value)] = _interval_column(frame, value)
+    losses = zip(*(frame[f"loss_gap{end}"] for end in _INTERVAL), strict=True)
+    display[_heading("loss_gap")] = [number_interval(*loss) for loss in losses]
+    mark = _dagger(study, study.tpr)
+    display[_heading(study.tpr)] = _interval_column(frame, study.tpr, mark)
+    fixed = f"fixed_split_{study.tpr}"
+    if fixed in frame:
+        display[f"{_heading(study.tpr)}, fixed split"] = _interval_column(frame, fixed, mark)
+    if "paper_tpr" in frame:
+        for name, label in (
+            ("train_accuracy", "Paper: train acc. %"),
+            ("test_accuracy", "Paper: test acc. %"),
+            ("tpr", "Paper: TPR@0.1%"),
+        ):
+            display[label] = [percent(value) for value in frame[f"paper_{name}"]]
+    display["Targets"] = frame["n_targets"].astype(str)
+    return display
+
+
+def _interval_column(frame: pd.DataFrame, value: str, mark: str = "") -> list[str]:
+    ends = [frame[f"{value}{end}"] for end in _INTERVAL]
+    return [percent_interval(*row) + mark for row in zip(*ends, strict=True)]
+
+
+def _heading(value: str) -> str:
+    """Return the heading of a column, with its unit."""
+    if value.startswith("tpr_at_fpr_"):
+        return f"TPR@{100 * float(value.removeprefix('tpr_at_fpr_')):g}% (%)"
+    return {
+        "train_accuracy": "Train acc. (%)",
+        "test_accuracy": "Test acc. (%)",
+        "accuracy_gap": "Accuracy gap (points)",
+        "loss_gap": "Loss gap (nats)",
+        "auc": "AUC (%)",
+        "balanced_accuracy": "Balanced acc. (%)",
+    }[value]
+
+
+def _dagger(study: StudyResults, value: str) -> str:
+    """Return the mark of a rate below the resolution of one target."""
+    if not value.startswith("tpr_at_fpr_"):
+        return ""
+    return DAGGER if float(value.removeprefix("tpr_at_fpr_")) < study.smallest_fpr else ""
+
+
+def _notes(study: StudyResults) -> tuple[str, ...]:
+    """Return the footnotes that every table has."""
+    notes = [
+        f"Brackets: {100 * study.confidence:g}% interval of the mean over targets, bootstrap over "
+        f"splits. Protocol {study.protocol}; attack {study.headline_attack} unless named.",
+    ]
+    if not study.resolved:
+        notes.append(
+            f"{DAGGER} Not resolved: {100 * study.headline_fpr:g}% of the non-members of one "
+            "target is less than one sample, so this is the rate at zero false positives."
+        )
+    return tuple(notes)
+
+
+def _leakage_notes(study: StudyResults, frame: pd.DataFrame) -> tuple[str, ...]:
+    notes = _notes(study)
+    if "paper_tpr" not in frame:
+        return notes
+    return (*notes, f"Paper: {reference.SOURCE}, fixed split, without intervals.")
+
+
+# --- formats -------------------------------------------------------------------------------
+
+
+def to_csv(table: Table) -> str:
+    """Return the plain numbers as CSV."""
+    buffer = io.StringIO()
+    table.frame.to_csv(buffer, index=False, float_format="%.6g", lineterminator="\n")
+    return buffer.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """Return the table as a Markdown pipe table with title and footnotes."""
+    columns = [str(name) for name in table.display.columns]
+    lines = [f"## {table.title}", "", "| " + " | ".join(map(_markdown, columns)) + " |"]
+    lines.append("| " + " | ".join("---" for _ in columns) + " |")
+    lines += [
+        "| " + " | ".join(_markdown(str(cell)) for cell in row) + " |"
+        for row in table.display.itertuples(index=False)
+    ]
+    for note in table.footnotes:
+        lines += ["", note]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table, label: str) -> str:
+    """Return the table as a LaTeX float; needs the package booktabs."""
+    columns = [str(name) for name in table.display.columns]
+    body = [
+        " & ".join(_latex(str(cell)) for cell in row) + r" \\"
+        for row in table.display.itertuples(index=False)
+    ]
+    lines = [
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{_latex(table.title)}.}}",
+        rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
+        r"\toprule",
+        " & ".join(_latex(name) for name in columns) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(rf"\par\footnotesize {_latex(note)}" for note in table.footnotes),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 14px/1.45 system-ui, sans-serif; color: #1b1b1b; margin: 1.5rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+caption {{ text-align: left; font-weight: 600; padding-bottom: .6rem; }}
+th, td {{ padding: .3rem .8rem; text-align: left; vertical-align: top; }}
+th {{ border-bottom: 2px solid #1b1b1b; }} td {{ border-bottom: 1px solid #ddd; }}
+p {{ color: #555; max-width: 60rem; }}
+</style></head><body>
+<table><caption>{title}</caption>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody></table>
+{notes}
+</body></html>
+"""
+
+
+def to_html(table: Table) -> str:
+    """Return the table as a page of its own, without scripts or outside files, for the report."""
+    columns = [str(name) for name in table.display.columns]
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in table.display.itertuples(index=False)
+    )
+    return _PAGE.format(
+        title=html.escape(table.title),
+        head="".join(f"<th>{html.escape(name)}</th>" for name in columns),
+        body=body,
+        notes="\n".join(f"<p>{html.escape(note)}</p>" for note in table.footnotes),
+    )
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", r"\|").replace("_", r"\_")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    DAGGER: r"$^\dagger$",
+    _MISSING: "--",
+    "ρ": r"$\rho$",
+    "²": r"$^2$",
+    "|": r"$|$",
+    "<": r"$<$",
+    ">": r"$>$",
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
