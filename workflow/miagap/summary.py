@@ -202,15 +202,37 @@ def _pooled_tpr(
     weights = intervals.resample_clusters(len(labels), replicates, seed)
     totals = weights @ sizes
     budget = _allowed(fprs, totals[:, :1])
-    resampled_alarms, resampled_hits = weights @ alarms, weights @ hits
-    samples = np.empty(budget.shape)
-    for sample, row in enumerate(resampled_alarms):
-        # The loosest threshold that keeps within the budget.
-        place = np.searchsorted(row, budget[sample], side="right") - 1
-        samples[sample] = resampled_hits[sample, np.maximum(place, 0)] / totals[sample, 1]
+    samples = _resampled_tpr(weights @ alarms, weights @ hits, budget, np.diff(grid) == 1)
+    samples /= totals[:, 1:]
     samples[budget >= totals[:, :1]] = 1.0
     lo, hi = intervals.interval_of(samples, value, len(labels), confidence, (0.0, 1.0))
+    lo, hi = intervals.without_spread(value, lo, hi, len(pool.members), confidence)
     return intervals.Estimate(value, lo, hi), metrics.thresholds_at(pool.nonmembers, allowed)
+
+
+def _resampled_tpr(
+    alarms: Floats, hits: Floats, budget: NDArray[np.int64], exact: NDArray[np.bool_]
+) -> Floats:
+    """Members found by each bootstrap sample within its budgets of false positives, (R, F).
+
+    Args:
+        alarms: (R, G) false positives above each of G falling thresholds.
+        hits: (R, G) members above them.
+        budget: (R, F) false positives allowed.
+        exact: (G - 1,) whether no score lies between a threshold and the next. There the
+            loosest threshold within budget is taken; elsewhere counts are interpolated, since
+            the coarser grid would cost up to a step of false positives.
+    """
+    found = np.empty(budget.shape)
+    last = alarms.shape[1] - 2
+    for sample, (row, members) in enumerate(zip(alarms, hits, strict=True)):
+        place = np.searchsorted(row, budget[sample], side="right") - 1
+        place = np.clip(place, 0, max(last, 0))
+        step = row[place + 1] - row[place]
+        part = np.where(step > 0, (budget[sample] - row[place]) / np.maximum(step, 1.0), 0.0)
+        part = np.where(exact[place], np.floor(np.clip(part, 0.0, 1.0)), np.clip(part, 0.0, 1.0))
+        found[sample] = members[place] + part * (members[place + 1] - members[place])
+    return found
 
 
 def vulnerability(
@@ -249,9 +271,7 @@ def vulnerability(
         threshold = metrics.ranked_tpr_at_fpr(target, fpr).threshold
         found += (row > threshold) & is_in
         alarm += (row > threshold) & ~is_in
-        below = np.searchsorted(target.nonmembers, row, side="left")
-        up_to = np.searchsorted(target.nonmembers, row, side="right")
-        placement = (below + up_to) / (2 * len(target.nonmembers))
+        placement = _placement(target.nonmembers, row)
         rank_sum += np.where(is_in, placement, 0.0), np.where(is_in, 0.0, placement)
     n_in = inside.sum(axis=0)
     n_out = len(inside) - n_in
@@ -272,6 +292,17 @@ def vulnerability(
             "alarm_share": alarm / n_out,
         }
     return columns | {name: np.where(usable, column, np.nan) for name, column in shares.items()}
+
+
+def _placement(nonmembers: Floats, scores: Floats) -> Floats:
+    """Share of a target's non-members below each score, ties half, (n,)."""
+    order = np.argsort(scores)  # looking up ascending values is several times faster
+    ascending = scores[order]
+    below = np.searchsorted(nonmembers, ascending, side="left")
+    up_to = np.searchsorted(nonmembers, ascending, side="right")
+    placed = np.empty(len(scores))
+    placed[order] = (below + up_to) / (2 * len(nonmembers))
+    return placed
 
 
 def stability(first: ArrayLike, second: ArrayLike, top: int) -> dict[str, float]:
@@ -372,6 +403,7 @@ def _means(
 ) -> dict[str, float]:
     """Mean and interval of every named column; shares keep to [0, 1]."""
     row: dict[str, float] = {}
+    trials = float(part["n_members"].sum()) if "n_members" in part else 0.0
     shares = [name for name in names if name.startswith(SHARES) or name.endswith("_accuracy")]
     others = [name for name in names if name not in shares]
     for columns, bounds in ((shares, (0.0, 1.0)), (others, (-np.inf, np.inf))):
@@ -379,6 +411,9 @@ def _means(
             continue
         table = part[columns].to_numpy(np.float64)
         found = intervals.bootstrap_mean(table, labels, *settings, bounds)
+        if columns is shares:
+            limits = intervals.without_spread(*found, trials, settings[0])
+            found = intervals.Estimate(found.value, *limits)
         for place, name in enumerate(columns):
             row[name] = float(found.value[place])
             row[f"{name}_lo"], row[f"{name}_hi"] = float(found.lo[place]), float(found.hi[place])
