@@ -43,7 +43,7 @@ from miagap.attacks.signals import Group, Problem, chunks
 from miagap.errors import InputError
 
 STD_FLOOR = 1e-6
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 4 << 20
 COMPAT_EPSILON = 1e-30
 CANCELLED = 1e-7
 
