@@ -1,0 +1,64 @@
+"""miagap: how generalization and membership leakage of image classifiers go together.
+
+dataset -> splits -> train -> extract -> shadow pool -> attack -> collect -> tables, figures
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.10")
+
+
+# A study's config stands on the schema's defaults alone: the default study is not
+# merged into a study that is given with --configfile.
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/splits.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/extract.smk"
+include: "workflow/rules/shadow.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/collect.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+localrules:
+    all,
+    models,
+    scores,
+
+
+rule all:
+    """The whole study: tables and figures."""
+    default_target: True
+    input:
+        TABLES,
+        FIGURES,
+
+
+rule models:
+    """All models of the study, trained and extracted."""
+    input:
+        LOGITS,
+
+
+rule scores:
+    """All attacks of the study."""
+    input:
+        SCORES,
+
+
+onstart:
+    take_study_lock()
+
+
+onsuccess:
+    show_outputs()

@@ -1,0 +1,296 @@
+"""What a resolved config means: which models, checkpoints, targets and attackers a study has.
+
+A pure view of the config's values. Each stage's settings are returned as the part of
+the config that the stage depends on and nothing else, so that a change of a setting
+reruns what it changes and no more.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from miagap.artifacts import canonical_json
+
+LEAVE_ONE_OUT = "leave-one-out"
+FIXED_SPLIT = "fixed-split"
+BEST = "best"
+# Keys of `training` that say what is saved, not how a model is trained: they are outputs
+# of the training job, so they must not be among the settings whose change retrains.
+_NOT_TRAINING = frozenset({"checkpoints", "best"})
+
+
+@dataclass(frozen=True, order=True)
+class ModelId:
+    """One training run: technique, seed, split."""
+
+    technique: str
+    seed: int
+    split: int
+
+    @property
+    def name(self) -> str:
+        """File name stem of the run within its technique."""
+        return run_name(self.seed, self.split)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs of one technique that one job trains (and one job extracts), with the same checkpoints.
+
+    Attributes:
+        name: unique among the study's blocks; part of the rule's name.
+        techniques: the techniques that have such a block.
+        runs: (seed, split) of each run, in the order of training.
+        checkpoints: checkpoints that every run saves.
+    """
+
+    name: str
+    techniques: tuple[str, ...]
+    runs: tuple[tuple[int, int], ...]
+    checkpoints: tuple[str, ...]
+
+    @property
+    def run_names(self) -> list[str]:
+        """File name stems of the block's runs."""
+        return [run_name(seed, split) for seed, split in self.runs]
+
+
+@dataclass(frozen=True)
+class AttackGroup:
+    """Targets of one technique and checkpoint that one attacker attacks."""
+
+    technique: str
+    attacker: str
+    checkpoint: str
+    attacker_checkpoint: str
+
+
+def run_name(seed: int, split: int) -> str:
+    """Return the file name stem of a run: ``seed0-split3``."""
+    return f"seed{seed}-split{split}"
+
+
+def parse_run_name(text: str) -> tuple[int, int]:
+    """Return (seed, split) of a file name stem made by :func:`run_name`."""
+    match = re.fullmatch(r"seed(\d+)-split(\d+)", text)
+    if match is None:
+        raise ValueError(f"not a run name: {text}")
+    return int(match[1]), int(match[2])
+
+
+def pair(split: int) -> int:
+    """Return the pair that a split belongs to: splits 2k and 2k + 1 are complements."""
+    return split // 2
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """Yield consecutive chunks of at most ``size`` items."""
+    for start in range(0, len(items), size):
+        yield tuple(items[start : start + size])
+
+
+class Study:
+    """A study as its config defines it.
+
+    Args:
+        values: the config with every default filled in (``miagap.config.resolve``).
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+        self.name: str = values["study"]
+        self.folder: str = f"{values['results']}/{values['study']}"
+        self.seed: int = values["seed"]
+        self.dataset_name: str = values["dataset"]["source"]
+        self.techniques: list[str] = list(values["techniques"])
+
+    # --- models ---------------------------------------------------------------------
+
+    def training(self, technique: str) -> dict[str, Any]:
+        """Return the training settings of a technique: the common ones and its overrides."""
+        overrides = self.values["techniques"][technique].get("training") or {}
+        return {**self.values["training"], **overrides}
+
+    def augmentations(self, technique: str) -> list[dict[str, Any]]:
+        """Return a technique's augmentations in order, each with all its parameters."""
+        found = []
+        for entry in self.values["techniques"][technique].get("augmentations") or []:
+            name, own = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+            parameters = {**self.values["augmentations"][name], **(own or {})}
+            found.append({"name": name, "parameters": parameters})
+        return found
+
+    def checkpoints(self, technique: str) -> list[str]:
+        """Return a technique's checkpoints: epochs in order, then ``best`` if saved."""
+        training = self.training(technique)
+        epochs = [str(epoch) for epoch in sorted(training["checkpoints"])]
+        return [*epochs, BEST] if training["best"] else epochs
+
+    def final_checkpoint(self, technique: str) -> str:
+        """Return the last epoch at which a technique's models are saved."""
+        return str(max(self.training(technique)["checkpoints"]))
+
+    @property
+    def all_checkpoints(self) -> list[str]:
+        """Every checkpoint that some technique has."""
+        return sorted({c for t in self.techniques for c in self.checkpoints(t)})
+
+    @property
+    def leave_one_out(self) -> bool:
+        """Whether every model of a pool is a target."""
+        return bool(self.values["protocols"]["leave_one_out"])
+
+    @cached_property
+    def pool_runs(self) -> list[tuple[int, int]]:
+        """(seed, split) of the shadow pool's models, the same for every technique.
+
+        Without leave-one-out, the fixed split's pair is not trained for the pool: no
+        attacker may use it.
+        """
+        fixed = self.values["protocols"]["fixed_split"]
+        unused = pair(fixed["split"]) if fixed and not self.leave_one_out else None
+        splits = [s for s in range(self.values["splits"]["count"]) if pair(s) != unused]
+        return [(seed, split) for seed in self.values["seeds"] for split in splits]
+
+    @cached_property
+    def fixed_runs(self) -> list[tuple[int, int]]:
+        """(seed, split) of the fixed-split protocol's targets."""
+        fixed = self.values["protocols"]["fixed_split"]
+        return [(seed, fixed["split"]) for seed in fixed["seeds"]] if fixed else []
+
+    @cached_property
+    def extra_runs(self) -> list[tuple[int, int]]:
+        """Fixed-split targets that are not models of the pool too."""
+        pool = set(self.pool_runs)
+        return [run for run in self.fixed_runs if run not in pool]
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Return the runs as blocks, one job's worth each.
+
+        Blocks follow splits (pool) and seeds (fixed-split targets) in order, so that a
+        study that grows by whole blocks leaves the existing ones as they are.
+        """
+        size = self.values["compute"]["models_per_job"]
+        by_checkpoints: dict[tuple[str, ...], list[str]] = {}
+        for technique in self.techniques:
+            by_checkpoints.setdefault(tuple(self.checkpoints(technique)), []).append(technique)
+        runs: list[tuple[tuple[int, int], ...]] = []
+        for seed in self.values["seeds"]:
+            own = [run for run in self.pool_runs if run[0] == seed]
+            runs.extend(chunks(own, size))
+        runs.extend(chunks(self.extra_runs, size))
+        found = []
+        for checkpoints, techniques in by_checkpoints.items():
+            suffix = "" if len(by_checkpoints) == 1 else f"_{techniques[0]}"
+            for block in runs:
+                name = f"{_span('seed', [r[0] for r in block])}_{_span('split', [r[1] for r in block])}"
+                found.append(
+                    Block(re.sub(r"\W", "_", name + suffix), tuple(techniques), block, checkpoints)
+                )
+        return found
+
+    # --- attacks --------------------------------------------------------------------
+
+    def attackers(self, technique: str) -> list[str]:
+        """Return whose shadow pools attack a technique's models: its own first."""
+        setting = self.values["attackers"]
+        if setting == "same":
+            others: Sequence[str] = ()
+        elif setting == "matrix":
+            others = self.techniques
+        else:
+            others = setting.get(technique, ())
+        return [technique, *(other for other in others if other != technique)]
+
+    def attacker_checkpoint(self, technique: str, attacker: str, checkpoint: str) -> str:
+        """Return the checkpoint of the attacker's shadow models for a target's checkpoint."""
+        if self.values["attacker_checkpoint"] == "final" or technique != attacker:
+            return self.final_checkpoint(attacker)
+        return checkpoint
+
+    @cached_property
+    def attack_groups(self) -> list[AttackGroup]:
+        """Return every (technique, attacker, checkpoint) of the study.
+
+        An attacker with the target's technique attacks every checkpoint; one with another
+        technique attacks the final checkpoint.
+        """
+        groups = []
+        for technique in self.techniques:
+            for attacker in self.attackers(technique):
+                final = [self.final_checkpoint(technique)]
+                for checkpoint in self.checkpoints(technique) if attacker == technique else final:
+                    own = self.attacker_checkpoint(technique, attacker, checkpoint)
+                    groups.append(AttackGroup(technique, attacker, checkpoint, own))
+        return groups
+
+    @property
+    def protocols(self) -> list[str]:
+        """The protocols that the study uses."""
+        fixed = [FIXED_SPLIT] if self.fixed_runs else []
+        return [LEAVE_ONE_OUT, *fixed] if self.leave_one_out else fixed
+
+    def targets(self, protocol: str) -> list[tuple[int, int]]:
+        """Return (seed, split) of a protocol's targets."""
+        return self.pool_runs if protocol == LEAVE_ONE_OUT else self.fixed_runs
+
+    # --- settings of the stages, as canonical text --------------------------------------
+
+    def dataset_settings(self) -> str:
+        """Return what the pool depends on."""
+        return canonical_json({"dataset": self.values["dataset"], "study_seed": self.seed})
+
+    def split_settings(self) -> str:
+        """Return what the membership table depends on."""
+        return canonical_json(self.values["splits"])
+
+    def training_settings(self, technique: str) -> str:
+        """Return what the weights of a technique's models depend on."""
+        splits = {key: self.values["splits"][key] for key in ("seed", "reserve")}
+        compute = {
+            key: self.values["compute"][key]
+            for key in ("device", "precision", "threads", "deterministic")
+        }
+        training = {k: v for k, v in self.training(technique).items() if k not in _NOT_TRAINING}
+        return canonical_json(
+            {
+                "study_seed": self.seed,
+                "technique": technique,
+                "splits": splits,
+                "model": self.values["model"],
+                "training": training,
+                "augmentations": self.augmentations(technique),
+                "compute": compute,
+            }
+        )
+
+    def extraction_settings(self) -> str:
+        """Return what the logits of a checkpoint depend on, beside its weights."""
+        extraction = {k: v for k, v in self.values["extraction"].items() if k != "keep_models"}
+        return canonical_json(
+            {
+                "model": self.values["model"],
+                "extraction": extraction,
+                "compute": {k: self.values["compute"][k] for k in ("device", "threads")},
+            }
+        )
+
+    def shadow_settings(self) -> str:
+        """Return what a shadow pool holds: full logits only where an attack needs them."""
+        return canonical_json({"logits": self.values["needs_logits"]})
+
+    def attack_settings(self) -> str:
+        """Return what scores and metrics depend on, beside the logits."""
+        keys = ("attacks", "calibration_models")
+        metrics = {k: v for k, v in self.values["metrics"].items() if not k.startswith("headline")}
+        return canonical_json(
+            {**{key: self.values[key] for key in keys}, "metrics": metrics, "seed": self.seed}
+        )
+
+
+def _span(word: str, numbers: Sequence[int]) -> str:
+    first, last = min(numbers), max(numbers)
+    return f"{word}{first}" if first == last else f"{word}{first}to{last}"

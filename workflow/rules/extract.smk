@@ -1,0 +1,35 @@
+"""Logits, phi and loss of every sample at every query, for each tuple of a block."""
+
+for block in STUDY.blocks:
+
+    rule:
+        name:
+            f"extract_{block.name}"
+        input:
+            pool=rules.dataset.output.pool,
+            membership=ancient(rules.splits.output.membership),
+            models=block_files(MODEL, block),
+        output:
+            logits=block_files(LOGIT, block),
+        params:
+            study=STUDY.name,
+            settings=STUDY.extraction_settings(),
+            code=CODE["extract"],
+        log:
+            f"{LOG}/extract/{{technique}}/{block.name}.log",
+        benchmark:
+            f"{BENCHMARK}/extract/{{technique}}/{block.name}.tsv"
+        wildcard_constraints:
+            technique="|".join(map(re.escape, block.techniques)),
+        conda:
+            ENVIRONMENT
+        script:
+            "../scripts/extract.py"
+
+
+LOGITS = [
+    path
+    for block in STUDY.blocks
+    for technique in block.techniques
+    for path in expand(block_files(LOGIT, block), technique=technique)
+]

@@ -1,0 +1,21 @@
+"""What attacks need of all shadow models of a technique and checkpoint, read once."""
+
+
+rule shadow_pool:
+    input:
+        membership=ancient(rules.splits.output.membership),
+        logits=expand(LOGIT, run=run_names(STUDY.pool_runs), allow_missing=True),
+    output:
+        pool=POOL,
+    params:
+        study=STUDY.name,
+        settings=STUDY.shadow_settings(),
+        code=CODE["shadow"],
+    log:
+        f"{LOG}/shadow/{{technique}}/checkpoint-{{checkpoint}}.log",
+    benchmark:
+        f"{BENCHMARK}/shadow/{{technique}}/checkpoint-{{checkpoint}}.tsv"
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/shadow.py"

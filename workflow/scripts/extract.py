@@ -1,0 +1,45 @@
+"""Ask the models of a block at every query of every sample."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from miagap import artifacts, datasets, extraction, job, numerics, splits
+from miagap.device_pool import place
+from miagap.models import ModelSettings
+from miagap.queries import parse_queries
+from miagap.study import parse_run_name
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job.logged(snakemake.log[0]) as log:
+    params = snakemake.params
+    settings = json.loads(params.settings)
+    compute = numerics.resolve(
+        numerics.ComputeSettings.from_config({**settings["compute"], "precision": "float32"})
+    )
+    numerics.configure(compute)
+    samples = datasets.read_pool(snakemake.input.pool)
+    pool = place(samples.images, samples.labels, len(samples.class_names), compute)
+    model = ModelSettings.from_config(settings["model"])
+    queries = parse_queries(settings["extraction"]["queries"], pool.image_size)
+    metadata = job.provenance(
+        params.study, params.settings, params.code, technique=snakemake.wildcards.technique
+    ) | {f"numerics.{key}": value for key, value in compute.describe().items()}
+    log(f"{len(snakemake.input.models)} checkpoints, {len(queries)} queries on {compute.device}")
+    for source, target in zip(snakemake.input.models, snakemake.output.logits, strict=True):
+        weights, _ = artifacts.read_tensors(source)
+        run, checkpoint = Path(source).parent.name, Path(source).stem
+        seed, split = parse_run_name(run)
+        member, _ = splits.read_membership(snakemake.input.membership, [split])
+        table = extraction.extract_checkpoint(
+            weights, model, pool, member[0], queries, settings["extraction"]["batch_size"]
+        )
+        identity = {
+            "seed": str(seed),
+            "split": str(split),
+            "checkpoint": checkpoint.removeprefix("checkpoint-"),
+        }
+        artifacts.write_parquet(table, target, {**metadata, **identity})
+        log(f"{run} {checkpoint}: {len(table)} samples")

@@ -1,0 +1,49 @@
+"""Train the runs of a block."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from miagap import artifacts, datasets, fleet, job, keep, numerics, splits
+from miagap.device_pool import place
+from miagap.digest import text_digest
+from miagap.study import ModelId, parse_run_name
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job.logged(snakemake.log[0]) as log:
+    params, output = snakemake.params, snakemake.output
+    technique = snakemake.wildcards.technique
+    settings = json.loads(params.settings)
+    compute = numerics.resolve(numerics.ComputeSettings.from_config(settings["compute"]))
+    numerics.configure(compute)
+    _, pool_metadata = artifacts.read_tensors(snakemake.input.pool, [])
+    samples = datasets.read_pool(snakemake.input.pool)
+    pool = place(samples.images, samples.labels, len(samples.class_names), compute)
+    recipe = fleet.Recipe(
+        settings=settings,
+        # Saved states change no result: read past params, whose change would retrain.
+        resume_every=(snakemake.config.get("compute") or {}).get("resume_every", 0),
+        metadata=job.provenance(params.study, params.settings, params.code),
+        identity=text_digest(params.settings, params.code, pool_metadata["checksum"]),
+    )
+    store = Path(params.store) / technique
+    folders = [Path(path).parent for path in output.histories]
+    with job.exclusive(Path(params.store) / f"{technique}-{folders[0].name}.lock", log):
+        for folder in folders:
+            seed, split = parse_run_name(folder.name)
+            member, reserve = splits.read_membership(snakemake.input.membership, [split])
+            checkpoints = [
+                Path(path).stem.removeprefix("checkpoint-")
+                for path in output.models
+                if Path(path).parent == folder
+            ]
+            run = ModelId(technique, seed, split)
+            own = store / folder.name
+            fleet.train_run(run, checkpoints, recipe, pool, member[0], reserve, compute, own, log)
+        for folder in folders:
+            places = {Path(p).name: p for p in output if Path(p).parent == folder}
+            keep.deliver(store / folder.name, places)
+        for folder in folders:
+            keep.discard(store / folder.name)
