@@ -7,14 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miagap import seeds
-from miagap.datasets import digits, parquet
+from miagap.datasets import cifar, digits, fashion_mnist, folder, npz, parquet
 from miagap.datasets.pool import DatasetSettings, Pool
 from miagap.datasets.source import Source
 from miagap.errors import InputError
 
 READERS: dict[str, Callable[[DatasetSettings], Source]] = {
     "digits": digits.read,
+    "cifar10": cifar.reader(cifar.CIFAR10),
+    "cifar100": cifar.reader(cifar.CIFAR100),
+    "fashion_mnist": fashion_mnist.read,
     "parquet": parquet.read,
+    "folder": folder.read,
+    "npz": npz.read,
 }
 
 
@@ -42,7 +47,7 @@ def load_pool(settings: DatasetSettings, study_seed: int) -> Pool:
     if settings.per_class is not None:
         kept = _draw_per_class(labels, class_names, settings.per_class, study_seed)
         rows, labels = rows[kept], labels[kept]
-    images = source.read(rows, settings.size)
+    images = np.ascontiguousarray(source.read(rows, settings.size))
     if settings.shuffle_labels:
         labels = seeds.generator(study_seed, "dataset", "shuffle_labels").permutation(labels)
     return Pool(images, labels, class_names, source.name)

@@ -7,7 +7,6 @@ or class names.
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from miagap.datasets.images import Encoded, decode_images
 from miagap.datasets.pool import DatasetSettings
-from miagap.datasets.source import Source, existing, part_order
+from miagap.datasets.source import Source, existing, number_names, part_order
 from miagap.errors import InputError
 
 IMAGE_COLUMNS = ("img", "image")
@@ -40,15 +39,17 @@ def read(settings: DatasetSettings) -> Source:
     schema = _open(files[0]).schema_arrow
     image_column = _column(schema, settings.image_column, IMAGE_COLUMNS, "image", files[0])
     label_column = _column(schema, settings.label_column, LABEL_COLUMNS, "label", files[0])
+    for file in files:
+        _check_image_type(file, image_column)
     parts = [_labels(file, label_column) for file in files]
-    folders = [_folders(file, image_column) for file in files]
-    labels, class_names = _number(parts, _names(schema, label_column), folders, files)
+    labels, class_names = _number(files, parts, image_column, label_column)
     starts = np.cumsum([0, *(len(part) for part in parts)])
 
     def read_images(rows: NDArray[np.int64], size: int | None) -> NDArray[np.uint8]:
         return decode_images(_encoded(files, starts, image_column, rows), str(root), size)
 
-    return Source(root.resolve().stem, str(root), labels, class_names, read_images)
+    name = root.resolve().stem if root.is_file() else root.resolve().name
+    return Source(name, str(root), labels, class_names, read_images)
 
 
 def _files(root: Path) -> list[Path]:
@@ -76,14 +77,31 @@ def _open(file: Path) -> pq.ParquetFile:
         raise _damaged(file, error) from error
 
 
-def _read_column(file: Path, column: str) -> pa.ChunkedArray:
-    handle = _open(file)
-    top = column.split(".")[0]
-    if top not in handle.schema_arrow.names:
-        have = ", ".join(handle.schema_arrow.names)
-        raise InputError(f"{file}: no column {top} as in the other files; it has {have}")
+def _field(file: Path, column: str) -> pa.Field:
+    schema = _open(file).schema_arrow
+    if column not in schema.names:
+        have = ", ".join(schema.names)
+        raise InputError(f"{file}: no column {column} as in the other files; it has {have}")
+    return schema.field(column)
+
+
+def _has_child(kind: pa.DataType, child: str) -> bool:
+    return pa.types.is_struct(kind) and kind.get_field_index(child) >= 0
+
+
+def _check_image_type(file: Path, column: str) -> None:
+    kind = _field(file, column).type
+    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if not binary and not _has_child(kind, "bytes"):
+        raise InputError(
+            f"{file}: column {column} holds {str(kind)[:60]}, expected image bytes or a struct "
+            "with bytes; set `dataset.image_column`"
+        )
+
+
+def _read_column(file: Path, leaf: str) -> pa.ChunkedArray:
     try:
-        return handle.read(columns=[column]).column(0)
+        return _open(file).read(columns=[leaf]).column(0)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file, error) from error
 
@@ -101,7 +119,10 @@ def _column(
 
 def _labels(file: Path, column: str) -> NDArray[np.int64] | list[str]:
     """Return the file's labels: int64 (n,), or a list of class names."""
+    kind = _field(file, column).type
     found = _read_column(file, column)
+    if pa.types.is_dictionary(kind):
+        found = found.cast(kind.value_type)
     if found.null_count:
         row = found.is_null().to_pylist().index(True)
         raise InputError(f"{file}: row {row} (from 0) of column {column} has no label")
@@ -124,34 +145,31 @@ def _labels(file: Path, column: str) -> NDArray[np.int64] | list[str]:
 
 def _folders(file: Path, column: str) -> list[str] | None:
     """Return the first folder of every image's path, or None where a path has none."""
-    kind = _open(file).schema_arrow.field(column).type
-    if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
+    if not _has_child(_field(file, column).type, "path"):
         return None
-    paths = pa.chunked_array(
-        [chunk.field("path") for chunk in _read_column(file, f"{column}.path").chunks], pa.string()
-    ).to_pylist()
+    chunks = _read_column(file, f"{column}.path").chunks
+    paths = [path for chunk in chunks for path in chunk.field("path").to_pylist()]
     if not all(path and "/" in path for path in paths):
         return None
     return [path.split("/")[0] for path in paths]
 
 
-def _names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
+def _names(file: Path, column: str) -> tuple[str, ...] | None:
     """Return the class names that the ``datasets`` library puts into the schema, if any."""
     try:
-        info = json.loads((schema.metadata or {})[b"huggingface"])
-        names = info["info"]["features"][column]["names"]
+        info = json.loads((_open(file).schema_arrow.metadata or {})[b"huggingface"])
+        return tuple(str(name) for name in info["info"]["features"][column]["names"])
     except (KeyError, TypeError, ValueError):
         return None
-    ordered = names.values() if isinstance(names, dict) else names
-    return tuple(str(name) for name in ordered)
 
 
 def _number(
-    parts: list[NDArray[np.int64] | list[str]],
-    names: tuple[str, ...] | None,
-    folders: list[list[str] | None],
     files: list[Path],
+    parts: list[NDArray[np.int64] | list[str]],
+    image_column: str,
+    label_column: str,
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the labels of all files as numbers, and the class names."""
     texts = [part for part in parts if isinstance(part, list)]
     numbers = [part for part in parts if not isinstance(part, list)]
     if texts and numbers:
@@ -160,8 +178,12 @@ def _number(
         class_names, labels = np.unique(np.concatenate(texts), return_inverse=True)
         return labels.astype(np.int64), tuple(str(name) for name in class_names)
     labels = np.concatenate(numbers)
+    names = _common_names(files, label_column)
     if names is None:
-        names = _folder_names(labels, folders)
+        where = files[0] if len(files) == 1 else files[0].parent
+        plain = number_names(str(where), labels)
+        folders = [_folders(file, image_column) for file in files]
+        return labels, _folder_names(labels, folders) or plain
     for file, part in zip(files, numbers, strict=True):
         if part.size and part.max() >= len(names):
             raise InputError(
@@ -171,18 +193,31 @@ def _number(
     return labels, names
 
 
-def _folder_names(labels: NDArray[np.int64], folders: list[list[str] | None]) -> tuple[str, ...]:
+def _common_names(files: list[Path], column: str) -> tuple[str, ...] | None:
+    names = [_names(file, column) for file in files]
+    for file, own in zip(files, names, strict=True):
+        if own != names[0]:
+            raise InputError(
+                f"{file}: its metadata name other classes than those of {files[0].name}; "
+                "point `dataset.path` to one dataset"
+            )
+    return names[0]
+
+
+def _folder_names(
+    labels: NDArray[np.int64], folders: list[list[str] | None]
+) -> tuple[str, ...] | None:
+    """Return the classes' folder names if folders and labels are one to one, else None."""
     count = int(labels.max(initial=-1)) + 1
-    plain = tuple(str(label) for label in range(count))
     flat: list[str] = []
     for part in folders:
         if part is None:
-            return plain
+            return None
         flat += part
     pairs = set(zip(labels.tolist(), flat, strict=True))
     by_label = dict(pairs)
     if len(pairs) != count or len(by_label) != count or len(set(by_label.values())) != count:
-        return plain
+        return None
     return tuple(by_label[label] for label in range(count))
 
 
@@ -197,13 +232,7 @@ def _encoded(
 
 
 def _encoded_of_file(file: Path, column: str, wanted: NDArray[np.int64]) -> Iterator[Encoded]:
-    kind = _open(file).schema_arrow.field(column).type
-    is_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-    if not is_struct and not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise InputError(
-            f"{file}: column {column} holds {re.sub(chr(10), ' ', str(kind))}, expected image "
-            "bytes or a struct with bytes; set `dataset.image_column`"
-        )
+    is_struct = _has_child(_field(file, column).type, "bytes")
     seen = 0
     try:
         leaf = f"{column}.bytes" if is_struct else column
