@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from miagap.config.attacks import KnownAttacks, check_attacks
+from miagap.config.attacks import AttackMethod, check_attacks
 from miagap.config.checks import ERROR_CHECKS, WARNING_CHECKS, Check, Values
 from miagap.config.data import data_warnings
 from miagap.config.files import duplicate_keys, read_yaml
@@ -19,7 +19,7 @@ from miagap.config.normal import complete, drop_entries, to_plain
 from miagap.config.problems import Path, Problem, key_path, related_to_any
 from miagap.config.schema import load_schema
 
-__all__ = ["KnownAttacks", "Resolved", "data_warnings", "duplicate_keys", "load", "resolve"]
+__all__ = ["AttackMethod", "Resolved", "data_warnings", "duplicate_keys", "load", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,15 @@ class Resolved:
 
 def resolve(
     config: Mapping[str, Any],
-    known_attacks: KnownAttacks | None = None,
+    known_attacks: Mapping[str, AttackMethod] | None = None,
     label: str = "config.yaml",
 ) -> Resolved:
     """Validate a config, fill in its defaults and check it across keys.
 
     Args:
         config: what the config files say, merged; not changed.
-        known_attacks: attack methods by name, each with what checks its parameters: a JSON schema
-            of them, a function (see ``miagap.config.attacks``), or None for any parameters. With
-            None in place of the mapping, methods and parameters are not checked.
+        known_attacks: attack methods by name, such as ``miagap.attacks.registry.ATTACKS``; None
+            does not check methods and their parameters.
         label: what the lines begin with, usually a file's name.
     """
     schema = load_schema()
@@ -69,7 +68,7 @@ def resolve(
     return Resolved(usable, _lines(problems, label), _lines(warnings, label))
 
 
-def load(path: FilePath | str, known_attacks: KnownAttacks | None = None) -> Resolved:
+def load(path: FilePath | str, known_attacks: Mapping[str, AttackMethod] | None = None) -> Resolved:
     """Read one config file and resolve it; keys given twice are errors too.
 
     Raises:

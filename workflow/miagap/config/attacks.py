@@ -1,7 +1,7 @@
 """Check the config's attacks against the methods that there are."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from jsonschema import Draft202012Validator
 
@@ -9,47 +9,91 @@ from miagap.config.messages import explain_all
 from miagap.config.normal import complete
 from miagap.config.problems import Problem, did_you_mean, show
 
-# Takes an attack's parameters as the config gives them; returns them completed, and what is wrong
-# as pairs (parameter, message).
-ParameterCheck = Callable[[Mapping[str, Any]], tuple[dict[str, Any], list[tuple[str, str]]]]
-KnownAttacks = Mapping[str, Mapping[str, Any] | ParameterCheck | None]
+_JSON_TYPES = {"bool": "boolean", "int": "integer", "float": "number", "choice": "string"}
+
+
+class AttackParameter(Protocol):
+    """What is asked of a parameter of an attack, such as ``miagap.attacks.base.Parameter``."""
+
+    @property
+    def kind(self) -> str:
+        """``bool``, ``int``, ``float`` or ``choice``."""
+
+    @property
+    def default(self) -> Any:
+        """Value where the config has none."""
+
+    @property
+    def text(self) -> str:
+        """One line for the documentation."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Allowed values of a choice."""
+
+    @property
+    def minimum(self) -> float | None:
+        """Least value of a number."""
+
+    @property
+    def maximum(self) -> float | None:
+        """Largest value of a number."""
+
+
+class AttackMethod(Protocol):
+    """What is asked of an attack method, such as ``miagap.attacks.base.Attack``."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Parameters by name (``AttackParameter``)."""
+
+
+def parameter_schema(method: AttackMethod) -> dict[str, Any]:
+    """Make a JSON schema of a method's parameters."""
+    properties = {key: _schema_of(parameter) for key, parameter in method.parameters.items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _schema_of(parameter: AttackParameter) -> dict[str, Any]:
+    types: Any = _JSON_TYPES[parameter.kind]
+    if parameter.default is None:
+        types = [types, "null"]
+    schema = {"description": parameter.text, "type": types, "default": parameter.default}
+    if parameter.choices:
+        nothing = [None] if parameter.default is None else []
+        schema["enum"] = [*parameter.choices, *nothing]
+    if parameter.minimum is not None:
+        schema["minimum"] = parameter.minimum
+    if parameter.maximum is not None:
+        schema["maximum"] = parameter.maximum
+    return schema
 
 
 def check_attacks(
-    values: dict[str, Any], known: KnownAttacks | None
+    values: dict[str, Any], known: Mapping[str, AttackMethod] | None
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Check each attack's method and parameters, and fill in the parameters' defaults."""
+    """Check each attack's method and parameters, and fill in the parameters' defaults.
+
+    Entries that are no attacks at all stay as they are: the config's schema reports them.
+    """
     attacks = values.get("attacks")
     if known is None or not isinstance(attacks, dict):
         return values, []
     completed, problems = {}, []
     for name, entry in attacks.items():
+        completed[name] = entry
         method = entry.get("method") if isinstance(entry, dict) else None
         if not isinstance(method, str):
-            completed[name] = entry  # the schema's validation reports it
             continue
         if method not in known:
-            hint = did_you_mean(method, known, "methods")
+            message = f"no attack method {show(method)}{did_you_mean(method, known, 'methods')}"
             path = ("attacks", name)
-            message = f"no attack method {show(method)}{hint}"
             problems.append(Problem((*path, "method"), message, remove=path))
-            completed[name] = entry
             continue
+        schema = parameter_schema(known[method])
         given = {key: value for key, value in entry.items() if key != "method"}
-        parameters, found = _check_parameters(given, known[method])
+        parameters = complete(given, schema)
         completed[name] = {"method": method, **parameters}
+        found = explain_all(Draft202012Validator(schema).iter_errors(parameters))
         problems += [Problem(("attacks", name, *p.path), p.message) for p in found]
     return {**values, "attacks": completed}, problems
-
-
-def _check_parameters(
-    given: dict[str, Any], specification: Mapping[str, Any] | ParameterCheck | None
-) -> tuple[dict[str, Any], list[Problem]]:
-    if specification is None:
-        return given, []
-    if callable(specification):
-        parameters, found = specification(given)
-        return parameters, [Problem((key,), message) for key, message in found]
-    schema = {"type": "object", "additionalProperties": False, **specification}
-    parameters = complete(given, schema)
-    return parameters, explain_all(Draft202012Validator(schema).iter_errors(parameters))

@@ -121,6 +121,14 @@ def _nesterov_needs_momentum(values: Values) -> Iterator[Problem]:
             yield Problem(path, "nesterov: true needs a momentum above 0", depends)
 
 
+def _dropout_of_own_model(values: Values) -> Iterator[Problem]:
+    name = values["model"]["name"]
+    for section, own, _ in _training_sections(values):
+        if ":" in name and own.get("dropout"):
+            message = f"has no effect on {name}; give it in model.parameters"
+            yield Problem((*section, "dropout"), message, (("model", "name"),))
+
+
 def _ranges_in_order(values: Values) -> Iterator[Problem]:
     sections: list[tuple[Path, dict[str, Any]]] = [
         (("augmentations", "cutout"), values["augmentations"]["cutout"])
@@ -217,6 +225,7 @@ ERROR_CHECKS: tuple[Check, ...] = (
     _nesterov_needs_momentum,
     _warmup_within_epochs,
     _milestones_within_epochs,
+    _dropout_of_own_model,
     _ranges_in_order,
     _first_query,
     _attack_names,

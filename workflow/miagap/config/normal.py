@@ -85,11 +85,14 @@ def _quoted(key: Any) -> str:
 
 
 def drop_entries(config: dict[str, Any], schema: Schema) -> None:
-    """Remove entries given as ``false`` from the sections that allow it (in place)."""
+    """Remove entries given as ``false`` from the sections that allow it (in place).
+
+    Snakemake's ``--config`` gives it as text.
+    """
     for section, entry in schema["properties"].items():
         value = config.get(section)
         if entry.get("x-droppable") and isinstance(value, dict):
-            for name in [name for name, item in value.items() if item is False]:
+            for name in [name for name, item in value.items() if item is False or item == "false"]:
                 del value[name]
 
 

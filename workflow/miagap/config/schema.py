@@ -114,7 +114,8 @@ def _describe_list(schema: Schema) -> str:
     if "x-expected" in items:
         return f"{text}{'entry' if least == 1 else 'entries'}, each {items['x-expected']}"
     if "enum" in items:
-        return f"{text}{listed([str(choice) for choice in items['enum']], 'and')}"
+        choices = ", ".join(str(choice) for choice in items["enum"])
+        return f"{text}{'of ' if least else ''}{choices}"
     (word,) = types_of(items)
     noun = _TYPE_WORDS[word].split()[-1] if least == 1 else _PLURALS[word]
     return f"{text}{noun} {describe_range(items)}".strip()
