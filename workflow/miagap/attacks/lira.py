@@ -39,10 +39,10 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from miagap.attacks.base import Attack, Parameter
+from miagap.attacks.references import STD_FLOOR
 from miagap.attacks.signals import Group, Problem, chunks
 from miagap.errors import InputError
 
-STD_FLOOR = 1e-6
 CHUNK_BYTES = 4 << 20
 COMPAT_EPSILON = 1e-30
 CANCELLED = 1e-7
@@ -176,7 +176,7 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     for part in chunks(shadows.samples, _chunk_size(problem)):
         sides = _sides(problem, part, plan)
         for number, group in enumerate(groups):
-            moments = [side.without(group.excluded) for side in _of_group(sides, group, plan)]
+            moments = [side.without(group.excluded) for side in sides]
             stds = [
                 _deviation(m, plan, None if deviations is None else deviations[number][i])
                 for i, m in enumerate(moments)
@@ -198,11 +198,6 @@ def _sides(problem: Problem, part: slice, plan: _Plan) -> list[Side]:
     member = problem.shadows.member[:, part]
     masks = [~member, member] if plan.online else [~member]
     return [Side(phi, mask, plan.median) for mask in masks]
-
-
-def _of_group(sides: list[Side], group: Group, plan: _Plan) -> list[Side]:
-    """Return the sides of a group (hook for truncated counts)."""
-    return sides
 
 
 def _check_counts(problem: Problem, group: Group, plan: _Plan) -> None:

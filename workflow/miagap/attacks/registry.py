@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from miagap.attacks import lira, threshold
+from miagap.attacks import (
+    lira,
+    neighbours,
+    networks,
+    offsets,
+    quantiles,
+    regression,
+    rmia,
+    threshold,
+)
 from miagap.attacks.base import Attack, AttackSpec, Parameter
 from miagap.errors import InputError
 
 __all__ = ["ATTACKS", "Attack", "AttackSpec", "Parameter", "describe", "needs", "parse"]
 
-ATTACKS: dict[str, Attack] = {attack.method: attack for attack in (lira.ATTACK, threshold.ATTACK)}
+ATTACKS: dict[str, Attack] = {
+    attack.method: attack
+    for attack in (
+        networks.SHOKRI,
+        networks.SALEM_1,
+        networks.SALEM_3,
+        threshold.ATTACK,
+        offsets.SABLAYROLLES,
+        offsets.WATSON,
+        lira.ATTACK,
+        rmia.ATTACK,
+        quantiles.POPULATION,
+        quantiles.REFERENCE,
+        neighbours.ATTACK,
+        regression.ATTACK,
+    )
+}
 
 
 def parse(name: str, settings: Mapping[str, Any]) -> AttackSpec:
@@ -29,7 +55,7 @@ def parse(name: str, settings: Mapping[str, Any]) -> AttackSpec:
     path = f"attacks.{name}"
     method = settings.get("method")
     if method not in ATTACKS:
-        hint = _nearest(str(method), ATTACKS)
+        hint = nearest(str(method), ATTACKS)
         raise InputError(f"{path}.method: {method!r} is no attack; {hint}")
     known = ATTACKS[method].parameters
     faults = []
@@ -37,7 +63,7 @@ def parse(name: str, settings: Mapping[str, Any]) -> AttackSpec:
         if key == "method":
             continue
         if key not in known:
-            faults.append(f"{path}.{key}: no parameter of {method}; {_nearest(key, known)}")
+            faults.append(f"{path}.{key}: no parameter of {method}; {nearest(key, known)}")
         elif not known[key].accepts(value):
             faults.append(f"{path}.{key}: {value!r} is not allowed, use {known[key].allowed()}")
     if faults:
@@ -46,7 +72,7 @@ def parse(name: str, settings: Mapping[str, Any]) -> AttackSpec:
     return AttackSpec(name, method, values)
 
 
-def _nearest(word: str, names: Iterable[str]) -> str:
+def nearest(word: str, names: Iterable[str]) -> str:
     """Return a hint at the nearest of the allowed names, or all of them."""
     allowed = sorted(names)
     near = difflib.get_close_matches(word, allowed, n=1)
@@ -74,10 +100,15 @@ def describe() -> list[dict[str, Any]]:
             "source": attack.source,
             "access": attack.access,
             "needs": sorted(attack.needs),
+            "needs_if": {f"{k}: {v}": sorted(n) for (k, v), n in attack.needs_if.items()},
             "cost": attack.cost,
+            "text": _module_text(attack),
             "parameters": {
                 key: {
                     "type": parameter.kind,
+                    "choices": list(parameter.choices),
+                    "minimum": parameter.minimum,
+                    "maximum": parameter.maximum,
                     "default": parameter.default,
                     "allowed": parameter.allowed(),
                     "text": parameter.text,
@@ -87,3 +118,48 @@ def describe() -> list[dict[str, Any]]:
         }
         for attack in ATTACKS.values()
     ]
+
+
+def _module_text(attack: Attack) -> str:
+    """Return the docstring of the module that defines an attack: what it does, what differs."""
+    return (sys.modules[attack.function.__module__].__doc__ or "").strip()
+
+
+def markdown() -> str:
+    """Return the documentation page of all attacks (docs/attacks.md)."""
+    lines = [
+        "# Attacks",
+        "",
+        "Generated from the registry; do not edit. Every attack gives one score per sample, higher",
+        "= more likely a member. `needs` is what the attack reads of the target and the shadow",
+        "models; a reserve is used where the study has one.",
+        "",
+        "| method | family | source | access | needs | cost |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    entries = describe()
+    lines += [
+        f"| `{e['method']}` | {e['family']} | {e['source']} | {e['access']} "
+        f"| {_needs_text(e)} | {e['cost']} |"
+        for e in entries
+    ]
+    for entry in entries:
+        lines += ["", f"## {entry['method']}", "", entry["text"], ""]
+        lines += ["| parameter | default | allowed | meaning |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| `{key}` | `{_yaml(p['default'])}` | {p['allowed']} | {p['text']} |"
+            for key, p in entry["parameters"].items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _needs_text(entry: Mapping[str, Any]) -> str:
+    """Return an attack's needs in words, conditions included."""
+    always = ", ".join(entry["needs"])
+    further = [f"{', '.join(n)} with `{key}`" for key, n in entry["needs_if"].items()]
+    return "; ".join([always, *further])
+
+
+def _yaml(value: object) -> str:
+    """Return a scalar as it is written in the config."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,282 @@
+"""Attacks that learn, on shadow models, what the posteriors of members look like.
+
+- ``shokri``: Shokri et al. 2017, "Membership Inference Attacks Against Machine Learning Models":
+  one attack network per class, fed with the full posterior, trained on the answers of all shadow
+  models on their own members and non-members. One hidden layer of 64 rectified units.
+- ``salem_1``: Salem et al. 2019, "ML-Leaks", attack 1: one shadow model, one attack network for
+  all classes, fed with the three largest posteriors in descending order.
+- ``salem_3``: attack 3: no shadow model, a statistic of the posterior (the largest one, the
+  standard deviation, or minus the entropy).
+
+The score is the network's log odds. What differs: inputs are standardised by the shadow models'
+mean and deviation, training is Adam for a fixed number of epochs on at most ``records`` records
+per network, members and non-members alike; ``hidden: 0`` makes it a logistic regression.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from miagap.attacks.base import Attack, Parameter, require_logits
+from miagap.attacks.references import group_generator
+from miagap.attacks.signals import Group, Problem, Signals
+from miagap.attacks.threshold import log_softmax
+from miagap.errors import InputError
+
+BATCH = 128
+LEARNING_RATE = 0.01
+FIRST_DECAY, SECOND_DECAY, ADAM_EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass(frozen=True)
+class Networks:
+    """K attack networks of one shape, evaluated together.
+
+    Attributes:
+        mean, scale: float64 (K, 1, d), standardisation of the inputs.
+        weights: arrays of shape (K, in, out) and (K, 1, out), alternately.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: list[np.ndarray]
+
+    def log_odds(self, inputs: np.ndarray, network: int) -> np.ndarray:
+        """Return the log odds of membership (r,) of inputs (r, d) under one network."""
+        values = (inputs - self.mean[network]) / self.scale[network]
+        own = [weight[network] for weight in self.weights]
+        return np.asarray(_forward(values, own)[-1][..., 0])
+
+
+def _forward(values: np.ndarray, weights: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the values of every layer, the last one without rectification."""
+    layers = [values]
+    for position in range(0, len(weights), 2):
+        values = values @ weights[position] + weights[position + 1]
+        if position + 2 < len(weights):
+            values = np.maximum(values, 0.0)
+        layers.append(values)
+    return layers
+
+
+def fit(
+    inputs: np.ndarray, member: np.ndarray, hidden: int, epochs: int, rng: np.random.Generator
+) -> Networks:
+    """Train K networks side by side by Adam on the mean cross-entropy.
+
+    Args:
+        inputs: float64 (K, r, d).
+        member: bool (K, r).
+        hidden: units of the hidden layer; 0 for none.
+        epochs: passes over the records.
+        rng: initial weights and batch order.
+    """
+    networks, records, width = inputs.shape
+    mean = inputs.mean(axis=1, keepdims=True)
+    scale = np.maximum(inputs.std(axis=1, keepdims=True), 1e-6)
+    values, target = (inputs - mean) / scale, member.astype(np.float64)[..., None]
+    sizes = [width, hidden, 1] if hidden else [width, 1]
+    weights: list[np.ndarray] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        weights.append(rng.normal(0, np.sqrt(2 / fan_in), (networks, fan_in, fan_out)))
+        weights.append(np.zeros((networks, 1, fan_out)))
+    first = [np.zeros_like(w) for w in weights]
+    second = [np.zeros_like(w) for w in weights]
+    step = 0
+    for _ in range(epochs):
+        order = rng.permutation(records)
+        for start in range(0, records, BATCH):
+            rows = order[start : start + BATCH]
+            step += 1
+            gradients = _gradients(values[:, rows], target[:, rows], weights)
+            _adam(weights, gradients, first, second, step)
+    return Networks(mean, scale, weights)
+
+
+def _gradients(
+    values: np.ndarray, target: np.ndarray, weights: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Return the gradients of the mean cross-entropy, in the order of ``weights``."""
+    layers = _forward(values, weights)
+    error = (expit(layers[-1]) - target) / values.shape[1]
+    gradients: list[np.ndarray] = []
+    for position in range(len(weights) - 2, -1, -2):
+        below = layers[position // 2]
+        gradients[:0] = [below.swapaxes(1, 2) @ error, error.sum(axis=1, keepdims=True)]
+        error = (error @ weights[position].swapaxes(1, 2)) * (below > 0)
+    return gradients
+
+
+def _adam(
+    weights: list[np.ndarray],
+    gradients: list[np.ndarray],
+    first: list[np.ndarray],
+    second: list[np.ndarray],
+    step: int,
+) -> None:
+    """Take one step of Adam (Kingma & Ba 2015), in place."""
+    rate = LEARNING_RATE * np.sqrt(1 - SECOND_DECAY**step) / (1 - FIRST_DECAY**step)
+    for weight, gradient, m, v in zip(weights, gradients, first, second, strict=True):
+        m += (1 - FIRST_DECAY) * (gradient - m)
+        v += (1 - SECOND_DECAY) * (gradient * gradient - v)
+        weight -= rate * m / (np.sqrt(v) + ADAM_EPSILON)
+
+
+def posteriors(signals: Signals, models: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Return the posteriors at (model, sample) points, float64 (k, C)."""
+    assert signals.logits is not None
+    return np.asarray(np.exp(log_softmax(signals.logits[models, samples])))
+
+
+def top_three(probabilities: np.ndarray) -> np.ndarray:
+    """Return the three largest posteriors (or all, of fewer classes), descending."""
+    return np.sort(probabilities, axis=1)[:, ::-1][:, :3]
+
+
+def _draw(
+    problem: Problem,
+    models: np.ndarray,
+    samples: np.ndarray,
+    records: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw points of shadow models and samples, as many IN as OUT: models, samples, member.
+
+    With replacement, so that every class gives the same number of records.
+
+    Raises:
+        InputError: the samples are members of all of these models, or of none.
+    """
+    member = problem.shadows.member[np.ix_(models, samples)]
+    parts = []
+    for inside in (False, True):
+        row, column = np.nonzero(member == inside)
+        if row.size == 0:
+            raise InputError(
+                f"attacks.{problem.name}: shadow models lack members or non-members of a class; "
+                "raise dataset.per_class or splits.count"
+            )
+        chosen = rng.integers(0, row.size, (records + 1) // 2)
+        parts.append((models[row[chosen]], samples[column[chosen]]))
+    drawn_models = np.concatenate([parts[0][0], parts[1][0]])
+    drawn_samples = np.concatenate([parts[0][1], parts[1][1]])
+    return drawn_models, drawn_samples, problem.shadows.member[drawn_models, drawn_samples]
+
+
+def score_shokri(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Score every task by the network of each sample's class, float64 (tasks, n)."""
+    require_logits(problem)
+    shadows = problem.shadows
+    scores = np.empty((len(problem.tasks), shadows.samples))
+    classes = np.unique(problem.labels)
+    for group in problem.groups():
+        rng = group_generator(problem, group)
+        inputs, member = [], []
+        for label in classes:
+            samples = np.flatnonzero((problem.labels == label) & ~problem.reserve)
+            models, points, inside = _draw(problem, group.kept, samples, parameters["records"], rng)
+            inputs.append(posteriors(shadows, models, points))
+            member.append(inside)
+        networks = fit(
+            np.stack(inputs), np.stack(member), parameters["hidden"], parameters["epochs"], rng
+        )
+        for number, label in enumerate(classes):
+            samples = np.flatnonzero(problem.labels == label)
+            for task, target in zip(group.tasks, group.targets, strict=True):
+                own = posteriors(problem.targets, np.full(samples.size, target), samples)
+                scores[task, samples] = networks.log_odds(own, number)
+    return scores
+
+
+def score_salem_1(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Score every task by one network trained on one shadow model, float64 (tasks, n)."""
+    require_logits(problem)
+    shadows = problem.shadows
+    scores = np.empty((len(problem.tasks), shadows.samples))
+    used = np.flatnonzero(~problem.reserve)
+    every = np.arange(shadows.samples)
+    for group in problem.groups():
+        rng = group_generator(problem, group)
+        shadow = np.array([_one_shadow(problem, group)])
+        models, samples, member = _draw(problem, shadow, used, parameters["records"], rng)
+        inputs = top_three(posteriors(shadows, models, samples))
+        networks = fit(inputs[None], member[None], parameters["hidden"], parameters["epochs"], rng)
+        for task, target in zip(group.tasks, group.targets, strict=True):
+            own = posteriors(problem.targets, np.full(every.size, target), every)
+            scores[task] = networks.log_odds(top_three(own), 0)
+    return scores
+
+
+def _one_shadow(problem: Problem, group: Group) -> int:
+    """Choose one shadow model: the first of the pair that follows the first excluded one."""
+    pair = problem.shadows.pair[group.kept]
+    first = problem.tasks[group.tasks[0]].excluded_pairs[0]
+    order = np.lexsort((problem.shadows.split[group.kept], pair, pair < first))
+    return int(group.kept[order[0]])
+
+
+def score_salem_3(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Score every task by a statistic of the target's posterior, float64 (tasks, n)."""
+    require_logits(problem)
+    scores = np.empty((len(problem.tasks), problem.shadows.samples))
+    every = np.arange(problem.shadows.samples)
+    for position, task in enumerate(problem.tasks):
+        p = posteriors(problem.targets, np.full(every.size, task.target), every)
+        if parameters["statistic"] == "maximum":
+            scores[position] = p.max(axis=1)
+        elif parameters["statistic"] == "deviation":
+            scores[position] = p.std(axis=1)
+        else:
+            scores[position] = (p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+    return scores
+
+
+_NETWORK = {
+    "records": Parameter("int", 2000, "training records of each attack network", minimum=2),
+    "hidden": Parameter("int", 64, "hidden units; 0: logistic regression", minimum=0),
+    "epochs": Parameter("int", 20, "passes over the records", minimum=1),
+}
+
+SHOKRI = Attack(
+    method="shokri",
+    family="NN-based",
+    source="Shokri et al. 2017, Membership Inference Attacks Against Machine Learning Models",
+    access="posteriors of the target; shadow models",
+    needs=frozenset({"logits"}),
+    function=score_shokri,
+    parameters=_NETWORK,
+    cost="training of one small network per class, per pair of targets",
+)
+SALEM_1 = Attack(
+    method="salem_1",
+    family="NN-based",
+    source="Salem et al. 2019, ML-Leaks, attack 1",
+    access="posteriors of the target; one shadow model",
+    needs=frozenset({"logits"}),
+    function=score_salem_1,
+    parameters=_NETWORK,
+    cost="training of one small network per pair of targets",
+)
+SALEM_3 = Attack(
+    method="salem_3",
+    family="NN-based",
+    source="Salem et al. 2019, ML-Leaks, attack 3",
+    access="posteriors of the target",
+    needs=frozenset({"logits"}),
+    function=score_salem_3,
+    parameters={
+        "statistic": Parameter(
+            "choice",
+            "maximum",
+            "statistic of the posterior",
+            choices=("maximum", "deviation", "entropy"),
+        )
+    },
+    cost="milliseconds per target",
+)

@@ -1,0 +1,225 @@
+"""Attacks P and R of Ye et al. 2022, "Enhanced Membership Inference Attacks against ML Models".
+
+Both ask how small the target's loss is among losses of non-members: the score is -log(alpha),
+where alpha is the level at which the hypothesis test just calls the sample a member.
+
+- Attack P compares with losses of population samples under the target (the reserve; without
+  one, losses of shadow models on their own non-members).
+- Attack R compares with losses of the same sample under reference models not trained on it.
+
+Few reference values cannot resolve a small alpha, hence ``smoothing``:
+
+- none: alpha is the share of reference losses that are not greater
+- linear: the empirical distribution, linear between reference losses and from a loss of 0 at
+  alpha = 0 to the smallest one
+- gaussian: a normal fitted to the logit-scaled confidences
+- minimum: the stricter of linear and gaussian, that is the larger alpha
+
+With ``none``, alpha = 0 is taken as half of the smallest share that the references resolve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from miagap.attacks.base import Attack, Parameter
+from miagap.attacks.references import (
+    STD_FLOOR,
+    draw_nonmembers,
+    group_generator,
+    out_moments,
+)
+from miagap.attacks.signals import Group, Problem, chunks
+from miagap.errors import InputError
+
+TINY = 1e-300
+
+
+def level(
+    loss: np.ndarray, below: np.ndarray, low: np.ndarray, high: np.ndarray, count: np.ndarray
+) -> np.ndarray:
+    """Return log alpha under linear smoothing.
+
+    Args:
+        loss: the target's losses.
+        below: number of reference losses <= loss.
+        low: largest reference loss <= loss, 0 if there is none.
+        high: smallest reference loss > loss, infinite if there is none.
+        count: number of reference losses.
+    """
+    span = high - low
+    with np.errstate(invalid="ignore", divide="ignore"):
+        step = np.where(np.isfinite(span) & (span > 0), (loss - low) / span, 0.0)
+    return np.asarray(np.log(np.maximum((below + step) / count, TINY)))
+
+
+def empirical_level(below: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return log alpha without smoothing: log of the share of reference losses <= loss."""
+    return np.asarray(np.log(np.maximum(below, 0.5) / count))
+
+
+def _combine(
+    smoothing: str,
+    loss: np.ndarray,
+    below: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    count: np.ndarray,
+    z: np.ndarray,
+) -> np.ndarray:
+    """Return -log alpha under a smoothing; ``z`` are standardised confidences."""
+    if smoothing == "none":
+        return -empirical_level(below, count)
+    if smoothing == "gaussian":
+        return np.asarray(-log_ndtr(-z))
+    linear = level(loss, below, low, high, count)
+    if smoothing == "linear":
+        return -linear
+    return -np.maximum(linear, log_ndtr(-z))
+
+
+def population_scores(
+    loss: np.ndarray,
+    phi: np.ndarray,
+    reference_loss: np.ndarray,
+    reference_phi: np.ndarray,
+    smoothing: str,
+) -> np.ndarray:
+    """Return -log alpha of samples against one population.
+
+    Args:
+        loss, phi: float64 (n,), of the samples to score.
+        reference_loss, reference_phi: float64 (k,), of the population.
+        smoothing: "none", "linear", "gaussian" or "minimum".
+    """
+    ordered = np.sort(reference_loss)
+    below = np.searchsorted(ordered, loss, side="right")
+    padded = np.concatenate(([0.0], ordered, [np.inf]))
+    z = (phi - reference_phi.mean()) / max(float(reference_phi.std()), STD_FLOOR)
+    count = np.asarray(ordered.size)
+    return _combine(smoothing, loss, below, padded[below], padded[below + 1], count, z)
+
+
+def score_population(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Score every task by attack P, float64 (tasks, n)."""
+    targets, shadows = problem.targets, problem.shadows
+    scores = np.empty((len(problem.tasks), shadows.samples))
+    reserve = np.flatnonzero(problem.reserve)
+    for group in problem.groups():
+        if reserve.size == 0:
+            rng = group_generator(problem, group)
+            models, samples = draw_nonmembers(problem, group, parameters["population"], rng)
+            loss, phi = shadows.loss[models, samples], shadows.phi[models, 0, samples]
+        else:
+            samples = reserve
+        for task, target in zip(group.tasks, group.targets, strict=True):
+            if reserve.size:
+                loss, phi = targets.loss[target, reserve], targets.phi[target, 0, reserve]
+            for rows, chosen in _scopes(problem, samples, parameters["scope"]):
+                scores[task, rows] = population_scores(
+                    targets.loss[target, rows],
+                    targets.phi[target, 0, rows],
+                    loss[chosen],
+                    phi[chosen],
+                    parameters["smoothing"],
+                )
+    return scores
+
+
+def _scopes(
+    problem: Problem, samples: np.ndarray, scope: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (samples to score, population to use), once in all or once per class."""
+    every = np.arange(problem.shadows.samples)
+    if scope == "global":
+        return [(every, np.arange(samples.size))]
+    parts = []
+    for label in np.unique(problem.labels):
+        chosen = np.flatnonzero(problem.labels[samples] == label)
+        if chosen.size < 2:
+            raise InputError(
+                f"attacks.{problem.name}.scope: class {label} has {chosen.size} population "
+                "samples, 2 are needed; raise splits.reserve or use scope: global"
+            )
+        parts.append((every[problem.labels == label], chosen))
+    return parts
+
+
+def score_reference(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Score every task by attack R, float64 (tasks, n)."""
+    scores = np.empty((len(problem.tasks), problem.shadows.samples))
+    for group in problem.groups():
+        outside = group.kept.size - problem.shadows.member[group.kept].sum(axis=0)
+        if outside[~problem.reserve].min(initial=2) < 2:
+            raise InputError(
+                f"attacks.{problem.name}: needs at least 2 OUT shadow models of every sample; "
+                "raise splits.count"
+            )
+        scores[group.tasks] = _score_group(problem, group, parameters["smoothing"])
+    return scores
+
+
+def _score_group(problem: Problem, group: Group, smoothing: str) -> np.ndarray:
+    """Return attack R's scores of one group's tasks, float64 (K, n)."""
+    targets, shadows = problem.targets, problem.shadows
+    moments = out_moments(problem, group.kept)
+    scores = np.empty((group.tasks.size, shadows.samples))
+    for part in chunks(shadows.samples, 8192):
+        out = ~shadows.member[group.kept, part]
+        # Losses of IN models are moved where they are never counted nor nearest.
+        references = np.where(out, shadows.loss[group.kept, part], np.inf)
+        references.sort(axis=0)
+        count = out.sum(axis=0)
+        for row, target in enumerate(group.targets):
+            loss = targets.loss[target, part]
+            below = (references <= loss).sum(axis=0)
+            columns = np.arange(loss.size)
+            low = np.where(below > 0, references[np.maximum(below - 1, 0), columns], 0.0)
+            top = np.minimum(below, len(references) - 1)
+            high = np.where(below < len(references), references[top, columns], np.inf)
+            z = (targets.phi[target, 0, part] - moments.mean[part]) / moments.std[part]
+            scores[row, part] = _combine(smoothing, loss, below, low, high, count, z)
+    return scores
+
+
+def _smoothing(default: str) -> Parameter:
+    return Parameter(
+        "choice",
+        default,
+        "how levels finer than the references resolve are formed",
+        choices=("none", "linear", "gaussian", "minimum"),
+    )
+
+
+POPULATION = Attack(
+    method="ye_population",
+    family="likelihood ratio",
+    source="Ye et al. 2022, Enhanced Membership Inference Attacks, attack P",
+    access="loss of the target; a population (reserve), or shadow models",
+    needs=frozenset({"loss", "phi", "reserve"}),
+    function=score_population,
+    parameters={
+        "smoothing": _smoothing("linear"),
+        "scope": Parameter(
+            "choice", "global", "one population, or one per class", choices=("global", "class")
+        ),
+        "population": Parameter(
+            "int", 10000, "non-members drawn from shadow models without a reserve", minimum=2
+        ),
+    },
+    cost="milliseconds per target",
+)
+REFERENCE = Attack(
+    method="ye_reference",
+    family="likelihood ratio",
+    source="Ye et al. 2022, Enhanced Membership Inference Attacks, attack R",
+    access="loss of the target; shadow models (OUT only)",
+    needs=frozenset({"loss", "phi"}),
+    function=score_reference,
+    parameters={"smoothing": _smoothing("minimum")},
+    cost="a sort of the reference losses per pair of targets",
+)
