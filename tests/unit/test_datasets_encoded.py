@@ -155,11 +155,17 @@ def test_damaged_parquet_files_are_named(tmp_path):
     path = tmp_path / "train.parquet"
     rng = np.random.default_rng(0)
     noise = [rng.bytes(500) for _ in range(50)]
-    pq.write_table(table(noise, [0, 1] * 25), path)
+    made = table(noise, [0, 1] * 25, ("zebra", "yak"))
+    pq.write_table(made, path, compression="none", use_dictionary=False)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert "train.parquet: not a whole Parquet file" in refused(path)
+    path.write_bytes(whole.replace(b"zebra/", b"zebr\xff/"))
+    assert "train.parquet: not a whole Parquet file" in refused(path)
     path.write_bytes(b"")
+    assert "train.parquet: not a whole Parquet file" in refused(path)
+    pq.write_table(made, path, compression="none", write_page_checksum=True)
+    path.write_bytes(path.read_bytes().replace(noise[7], bytes(500)))
     assert "train.parquet: not a whole Parquet file" in refused(path)
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -101,7 +101,7 @@ def test_a_reserve_that_cannot_be_is_refused(n, share, message):
 def test_membership_survives_its_file(tmp_path):
     path = tmp_path / "membership.parquet"
     member, reserve = splits.membership(101, 4, 0, 0.1)
-    splits.write_membership(member, reserve, path, {"study": "s"})
+    splits.write_membership(path, member, reserve, {"study": "s"})
     table = artifacts.read_parquet(path)
     assert table.column_names == ["sample_id", "reserve", "split0", "split1", "split2", "split3"]
     assert table.schema.field("sample_id").type == pa.int32()

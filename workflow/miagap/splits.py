@@ -95,9 +95,9 @@ def _order(n: int, state: np.random.SeedSequence) -> NDArray[np.int64]:
 
 
 def write_membership(
+    path: str | os.PathLike[str],
     member: BoolArray,
     reserve: BoolArray,
-    path: str | os.PathLike[str],
     metadata: Mapping[str, str],
 ) -> None:
     """Write members (count, n) and reserve (n,) as Parquet.

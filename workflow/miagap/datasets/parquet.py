@@ -72,7 +72,7 @@ def _damaged(file: Path, error: Exception) -> InputError:
 
 def _open(file: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(file, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file, error) from error
 
@@ -101,7 +101,9 @@ def _check_image_type(file: Path, column: str) -> None:
 
 def _read_column(file: Path, leaf: str) -> pa.ChunkedArray:
     try:
-        return _open(file).read(columns=[leaf]).column(0)
+        column = _open(file).read(columns=[leaf]).column(0)
+        column.validate(full=True)  # text that is not UTF-8 would fail later, without the name
+        return column
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file, error) from error
 
