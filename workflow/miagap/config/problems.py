@@ -9,6 +9,7 @@ from typing import Any
 Path = tuple[str | int, ...]
 
 _SHOWN_LENGTH = 60
+_SHOWN_NAMES = 25
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def key_path(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += ("." if text else "") + (part if part.isprintable() and part else show(part))
+            simple = part.isprintable() and 0 < len(part) <= _SHOWN_LENGTH
+            text += ("." if text else "") + (part if simple else show(part))
     return text
 
 
@@ -72,8 +74,9 @@ def did_you_mean(name: str, names: Iterable[str], what: str) -> str:
     names = list(names)
     match = nearest(name, names)
     if match is not None:
-        return f'; did you mean "{match}"?'
-    return f"; {what}: {', '.join(names)}" if names else ""
+        return f"; did you mean {show(match)}?"
+    more = ", ..." if len(names) > _SHOWN_NAMES else ""
+    return f"; {what}: {', '.join(names[:_SHOWN_NAMES])}{more}" if names else ""
 
 
 def related(path: Path, other: Path) -> bool:
