@@ -194,15 +194,17 @@ def bootstrap_mean(
 
 
 def without_spread(
-    value: Floats, lo: Floats, hi: Floats, trials: float, confidence: float = 0.95
+    value: Floats, lo: Floats, hi: Floats, trials: ArrayLike, confidence: float = 0.95
 ) -> tuple[Floats, Floats]:
     """Replace the empty intervals of shares that are 0 (or 1) in every target.
 
     Resampling equal values shows no spread, as if zero hits proved that there are none. The
-    binomial interval of as many trials as all targets have together stands in.
+    binomial interval of as many trials as all targets have together stands in; trials of 0
+    leave an interval as it is.
     """
-    stuck = (lo == hi) & ((value == 0.0) | (value == 1.0)) & (trials > 0)
-    low, high = clopper_pearson(np.where(value == 1.0, trials, 0.0), trials, confidence)
+    n = np.asarray(trials, np.float64)
+    stuck = (lo == hi) & ((value == 0.0) | (value == 1.0)) & (n > 0)
+    low, high = clopper_pearson(np.where(value == 1.0, n, 0.0), n, confidence)
     return np.where(stuck, low, lo), np.where(stuck, high, hi)
 
 

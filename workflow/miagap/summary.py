@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from miagap import intervals, metrics, roc
+from miagap.errors import InputError
 
 if TYPE_CHECKING:  # attack jobs use the array functions and should not pay for pandas
     import pandas as pd
@@ -27,7 +28,10 @@ FIXED_SPLIT = "fixed-split"
 
 GROUP = ("technique", "attacker_technique", "checkpoint", "protocol", "attack")
 GENERALIZATION_GROUP = ("technique", "checkpoint")
-SHARES = ("accuracy", "precision", "recall", "auc", "tpr_at_fpr", "ppv_at", "false_positive_rate")
+# Measures that stay within [0, 1], by how their names begin, and those of them that are counts
+# out of all members or non-members, so that a binomial interval may stand in.
+COUNTED = ("tpr_at_fpr", "recall", "false_positive_rate", "train_accuracy", "test_accuracy")
+SHARES = (*COUNTED, "auc", "precision", "ppv_at", "balanced_accuracy")
 
 
 @dataclass(frozen=True)
@@ -223,16 +227,15 @@ def _resampled_tpr(
             loosest threshold within budget is taken; elsewhere counts are interpolated, since
             the coarser grid would cost up to a step of false positives.
     """
-    found = np.empty(budget.shape)
-    last = alarms.shape[1] - 2
-    for sample, (row, members) in enumerate(zip(alarms, hits, strict=True)):
-        place = np.searchsorted(row, budget[sample], side="right") - 1
-        place = np.clip(place, 0, max(last, 0))
-        step = row[place + 1] - row[place]
-        part = np.where(step > 0, (budget[sample] - row[place]) / np.maximum(step, 1.0), 0.0)
-        part = np.where(exact[place], np.floor(np.clip(part, 0.0, 1.0)), np.clip(part, 0.0, 1.0))
-        found[sample] = members[place] + part * (members[place + 1] - members[place])
-    return found
+    place = np.empty(budget.shape, np.int64)
+    for sample, row in enumerate(alarms):
+        place[sample] = np.searchsorted(row, budget[sample], side="right") - 1
+    place = np.clip(place, 0, alarms.shape[1] - 2)
+    start, end = (np.take_along_axis(alarms, at, axis=1) for at in (place, place + 1))
+    part = np.clip((budget - start) / np.maximum(end - start, 1.0), 0.0, 1.0)
+    part = np.where(exact[place], np.floor(part), part)
+    low, high = (np.take_along_axis(hits, at, axis=1) for at in (place, place + 1))
+    return np.asarray(low + part * (high - low))
 
 
 def vulnerability(
@@ -352,7 +355,7 @@ def over_targets(
 
     Args:
         metrics_table: tables/metrics.parquet or generalization.parquet.
-        group: columns that name a group; those that the table lacks are an error.
+        group: columns that name a group.
         confidence: of the intervals.
         replicates: bootstrap samples.
         seed: makes the intervals repeatable. Groups with equally many clusters are resampled
@@ -364,9 +367,15 @@ def over_targets(
         n_clusters, then for every numeric metric its mean over targets and the bootstrap
         interval over clusters (_lo, _hi), counts (n_members, n_nonmembers) as means without
         an interval, and each _resolved flag as whether all targets resolve it.
+
+    Raises:
+        InputError: the table lacks a column of ``group``.
     """
     import pandas as pd
 
+    missing = [name for name in group if name not in metrics_table]
+    if missing:
+        raise InputError(f"summary: the table lacks the column {', '.join(missing)}")
     names = [name for name in metrics_table.columns if _is_measure(metrics_table, name)]
     flags = [name for name in metrics_table.columns if name.endswith("_resolved")]
     kept = [name for name in ("study", "dataset", "epoch") if name in metrics_table]
@@ -403,20 +412,19 @@ def _means(
 ) -> dict[str, float]:
     """Mean and interval of every named column; shares keep to [0, 1]."""
     row: dict[str, float] = {}
-    trials = float(part["n_members"].sum()) if "n_members" in part else 0.0
-    shares = [name for name in names if name.startswith(SHARES) or name.endswith("_accuracy")]
+    total = float(part["n_members"].sum()) if "n_members" in part else 0.0
+    shares = [name for name in names if name.startswith(SHARES) or name == "accuracy"]
     others = [name for name in names if name not in shares]
     for columns, bounds in ((shares, (0.0, 1.0)), (others, (-np.inf, np.inf))):
         if not columns:
             continue
         table = part[columns].to_numpy(np.float64)
-        found = intervals.bootstrap_mean(table, labels, *settings, bounds)
-        if columns is shares:
-            limits = intervals.without_spread(*found, trials, settings[0])
-            found = intervals.Estimate(found.value, *limits)
+        value, lo, hi = intervals.bootstrap_mean(table, labels, *settings, bounds)
+        trials = [total * name.startswith(COUNTED) for name in columns]
+        lo, hi = intervals.without_spread(value, lo, hi, trials, settings[0])
         for place, name in enumerate(columns):
-            row[name] = float(found.value[place])
-            row[f"{name}_lo"], row[f"{name}_hi"] = float(found.lo[place]), float(found.hi[place])
+            row[name] = float(value[place])
+            row[f"{name}_lo"], row[f"{name}_hi"] = float(lo[place]), float(hi[place])
     return {key: row[key] for name in names for key in (name, f"{name}_lo", f"{name}_hi")}
 
 
