@@ -1,0 +1,109 @@
+"""Heat maps of leakage with an interval in every cell: attackers and attacks by technique."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from miagap.figures.style import Style, percent_label, sequential
+from miagap.results import StudyResults
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+
+
+def _cell_text(value: float, lo: float, hi: float) -> str:
+    """Return percent with the half-width of the interval below it."""
+    digits = 1 if 100 * value >= 9.95 else 2
+    text = f"{100 * value:.{digits}f}"
+    if np.isfinite(lo) and np.isfinite(hi):
+        text += f"\n±{100 * (hi - lo) / 2:.{digits}f}"
+    return text
+
+
+def _heat_map(
+    study: StudyResults,
+    style: Style,
+    summary: pd.DataFrame,
+    rows: tuple[str, Sequence[str]],
+    columns: tuple[str, Sequence[str]],
+) -> tuple[Figure, Axes]:
+    """Return a heat map of the headline rate; ``rows`` and ``columns``: column, its keys."""
+    (row_key, row_names), (column_key, column_names) = rows, columns
+    cell = {(r[row_key], r[column_key]): r for r in summary.to_dict("records")}
+    floor = 0.5 / float(study.metrics["n_members"].max())
+    values = np.array(
+        [[cell.get((r, c), {}).get(study.tpr, np.nan) for c in column_names] for r in row_names]
+    )
+    figure = style.figure(1.1 + 0.34 * len(row_names) + 0.5)
+    axes = figure.add_subplot()
+    norm = LogNorm(max(np.nanmin(values), floor), max(np.nanmax(values), 2 * floor))
+    colormap = sequential(0.0, 1.0)
+    axes.set_facecolor("#F4F4F4")
+    image = axes.imshow(np.maximum(values, floor), cmap=colormap, norm=norm, aspect="auto")
+    size = min(style.small, 62.0 / max(len(column_names), 1))
+    for y, row_name in enumerate(row_names):
+        for x, column_name in enumerate(column_names):
+            found = cell.get((row_name, column_name))
+            if found is None:
+                continue
+            shade = np.array(colormap(norm(max(found[study.tpr], floor))))[:3] @ _LUMINANCE
+            ends = (found[f"{study.tpr}{end}"] for end in ("", "_lo", "_hi"))
+            axes.text(
+                x, y, _cell_text(*ends), ha="center", va="center", fontsize=size,
+                color="black" if shade > 0.5 else "white", linespacing=1.05,
+            )  # fmt: skip
+    axes.set_xticks(range(len(column_names)), column_names, rotation=35, ha="right")
+    axes.set_yticks(range(len(row_names)), row_names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30)
+    mark = "" if study.resolved else "†"
+    bar.set_label(f"TPR at {100 * study.headline_fpr:g}% FPR{mark} (%)")
+    bar.ax.yaxis.set_major_formatter(percent_label)
+    bar.outline.set_visible(False)
+    return figure, axes
+
+
+def attackers(study: StudyResults, style: Style) -> Figure:
+    """Target technique by attacker technique, final checkpoints; framed: the attacker knows."""
+    rows = study.rows(study.metrics, attack=study.headline_attack, protocol=study.protocol)
+    rows = rows[rows["checkpoint"] == rows["technique"].map(study.final)]
+    summary = study.summarise(rows, [study.tpr], ["technique", "attacker_technique"])
+    targets = [name for name in study.techniques if name in set(rows["technique"])]
+    known = [name for name in study.techniques if name in set(rows["attacker_technique"])]
+    figure, axes = _heat_map(
+        study, style, summary, ("technique", targets), ("attacker_technique", known)
+    )
+    for y, name in enumerate(targets):
+        if name in known:
+            corner = (known.index(name) - 0.5, y - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=1.4))
+    axes.set_ylabel("Target trained with")
+    axes.set_xlabel("Attacker's shadow models trained with")
+    return figure
+
+
+def attacks(study: StudyResults, style: Style) -> Figure:
+    """Attack by technique, final checkpoints, attacker knows; attacks in order of family."""
+    rows = study.rows(study.metrics, protocol=study.protocol)
+    rows = rows[rows["technique"] == rows["attacker_technique"]]
+    rows = rows[rows["checkpoint"] == rows["technique"].map(study.final)]
+    summary = study.summarise(rows, [study.tpr], ["attack", "technique"])
+    families = list(dict.fromkeys(study.families.values()))
+    names = list(dict.fromkeys(rows["attack"]))
+    names.sort(
+        key=lambda name: families.index(study.families[name]) if name in study.families else -1
+    )
+    targets = [name for name in study.techniques if name in set(rows["technique"])]
+    figure, axes = _heat_map(study, style, summary, ("attack", names), ("technique", targets))
+    for place, (above, below) in enumerate(itertools.pairwise(names)):
+        if study.families.get(above) != study.families.get(below):
+            axes.axhline(place + 0.5, color="white", linewidth=3)
+    axes.set_xlabel("Technique")
+    axes.set_ylabel("Attack")
+    return figure
