@@ -64,11 +64,14 @@ def read_tables(files: Paths) -> pa.Table:
     if not paths:
         raise InputError("collect: no files to collect; run the attack stage first")
     # Opening files waits on the file system, which threads overlap; results keep the order.
-    with ThreadPoolExecutor(max_workers=8) as executor:
+    with ThreadPoolExecutor(max_workers=4) as executor:
         tables = list(executor.map(read_parquet, paths, chunksize=64))
     tables = [table.replace_schema_metadata(None) for table in tables]
+    # Merging thousands of schemas takes longer than finding that they are all the same.
+    alike = all(table.schema.equals(tables[0].schema) for table in tables)
+    promote = "none" if alike else "permissive"
     try:
-        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+        return pa.concat_tables(tables, promote_options=promote).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(_disagreement(paths, tables, error)) from error
 
@@ -116,6 +119,22 @@ def build_generalization_table(files: Paths) -> pa.Table:
     table = read_tables(files)
     _check(table, TUPLE)
     return _sorted(_ordered(table, (*TUPLE, *GENERALIZATION)), TUPLE)
+
+
+def generalization_of(metrics_table: pa.Table) -> pa.Table:
+    """Make tables/generalization.parquet from the metrics table: one row per tuple.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    names = [*TUPLE, "epoch", "n_members", "n_nonmembers", *GENERALIZATION]
+    missing = [name for name in names if name not in metrics_table.column_names]
+    if missing:
+        raise InputError(f"collect: column missing in all files: {', '.join(missing)}")
+    keys = list(zip(*(metrics_table[name].to_pylist() for name in TUPLE), strict=True))
+    first = {key: row for row, key in reversed(list(enumerate(keys)))}
+    rows = pa.array(sorted(first.values()))
+    return _sorted(metrics_table.select(names).take(rows), TUPLE)
 
 
 def build_table(files: Paths, identity: Sequence[str]) -> pa.Table:
