@@ -48,7 +48,8 @@ def negative_modified_entropy(signals: Signals, model: int) -> np.ndarray:
     """Return minus the modified entropy of Song & Mittal 2021: float64 (n,).
 
     Mentr = -(1 - p_y) log p_y - sum over other classes of p_i log(1 - p_i). log(1 - p) of the
-    most likely class is formed from the other classes' probabilities: 1 - p would be 0.
+    most likely class is formed from the other classes' logits, and its log p from that: a
+    confident model's 1 - p would be 0.
     """
     logits = _logits(signals, model).astype(np.float64)
     rows = np.arange(len(logits))
@@ -59,6 +60,7 @@ def negative_modified_entropy(signals: Signals, model: int) -> np.ndarray:
     others = logits.copy()
     others[rows, top] = -np.inf
     log_rest[rows, top] = logsumexp(others, axis=1) - logsumexp(logits, axis=1)
+    log_p[rows, top] = np.log1p(-np.exp(log_rest[rows, top]))
     y = signals.labels
     terms = p * log_rest
     own = np.exp(log_rest[rows, y]) * log_p[rows, y]
