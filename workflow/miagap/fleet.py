@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from miagap import artifacts, augment, job, keep, seeds
 from miagap.augment import Augmentation
@@ -79,10 +80,14 @@ def train_run(
         **{f"numerics.{key}": value for key, value in numerics.describe().items()},
     }
 
+    best: dict[str, np.ndarray] = {}
+
     def save(checkpoint: str, weights: Weights) -> None:
         arrays = {name: tensor.numpy() for name, tensor in weights.items()}
-        path = store / checkpoint_file(checkpoint)
-        artifacts.write_tensors(arrays, path, {**metadata, "checkpoint": checkpoint})
+        if checkpoint == BEST:
+            best.update(arrays)  # its epoch is known from the history, at the end
+        else:
+            _write(store, checkpoint, int(checkpoint), arrays, metadata)
 
     pipeline = augment.build(
         [Augmentation(**one) for one in settings["augmentations"]], pool.mean.tolist()
@@ -106,8 +111,31 @@ def train_run(
         raise InputError(
             f"technique {run.technique}, seed {run.seed}, split {run.split}: {error}"
         ) from error
+    if best:
+        _write(store, BEST, best_epoch(history), best, metadata)
     artifacts.write_parquet(history, store / HISTORY, metadata)
     keep.mark_complete(store, identity)
+
+
+def best_epoch(history: pa.Table) -> int:
+    """Return the trained epoch with the lowest validation loss, the first of equals."""
+    rows = [
+        (row["validation_loss"], row["epoch"])
+        for row in history.select(["epoch", "validation_loss"]).to_pylist()
+        if row["epoch"] > 0 and row["validation_loss"] is not None
+    ]
+    return int(min(rows)[1])
+
+
+def _write(
+    store: Path,
+    checkpoint: str,
+    epoch: int,
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+) -> None:
+    own = {**metadata, "checkpoint": checkpoint, "epoch": str(epoch)}
+    artifacts.write_tensors(arrays, store / checkpoint_file(checkpoint), own)
 
 
 def _training(section: Mapping[str, Any], checkpoints: list[str]) -> TrainingSettings:

@@ -111,4 +111,3 @@ def hold(path: Path) -> int | None:
     except OSError:
         pass
     return descriptor
-

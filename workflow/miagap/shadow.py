@@ -25,12 +25,15 @@ class Models:
     Attributes:
         signals: what attacks see of the models.
         reserve: bool (n,), samples that no split holds.
-        generalization: one dict a model, as ``generalization.from_logits`` returns it.
+        dataset: name of the dataset.
+        dataset: name of the dataset.
+        generalization: one dict a model: its epoch and what ``generalization.from_logits`` gives.
     """
 
     signals: Signals
     reserve: np.ndarray
-    generalization: tuple[dict[str, float | int], ...]
+    dataset: str
+    generalization: tuple[dict[str, float | int | None], ...]
 
 
 def gather(paths: Sequence[str], reserve: np.ndarray, *, with_logits: bool) -> Models:
@@ -63,7 +66,9 @@ def gather(paths: Sequence[str], reserve: np.ndarray, *, with_logits: bool) -> M
         loss[m] = _matrix(table, "loss", queries, path)[:, 0]
         member[m] = table["member"].to_numpy()
         own = _matrix(table, "logits", classes, path)
-        generalization.append(from_logits(own, labels, member[m], ~reserve, loss[m]))
+        measured = from_logits(own, labels, member[m], ~reserve, loss[m])
+        epoch = _said(table, "epoch")
+        generalization.append({"epoch": epoch and int(epoch), **measured})
         if logits is not None:
             logits[m] = own
     runs = [parse_run_name(Path(path).stem) for path in paths]
@@ -76,7 +81,8 @@ def gather(paths: Sequence[str], reserve: np.ndarray, *, with_logits: bool) -> M
         labels=labels,
         logits=logits,
     )
-    return Models(signals, reserve, tuple(generalization))
+    dataset = _said(first, "dataset") or ""
+    return Models(signals, reserve, str(dataset), tuple(generalization))
 
 
 def write_models(models: Models, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
@@ -93,7 +99,7 @@ def write_models(models: Models, path: str | os.PathLike[str], metadata: Mapping
     }
     if signals.logits is not None:
         arrays["logits"] = signals.logits
-    own = {"generalization": json.dumps(models.generalization)}
+    own = {"dataset": models.dataset, "generalization": json.dumps(models.generalization)}
     artifacts.write_tensors(arrays, path, {**metadata, **own})
 
 
@@ -107,7 +113,8 @@ def read_models(path: str | os.PathLike[str]) -> Models:
     reserve = arrays.pop("reserve", None)
     if reserve is None or "generalization" not in metadata:
         raise InputError(f"{path}: not a shadow pool; delete it and run again")
-    return Models(Signals(**arrays), reserve, tuple(json.loads(metadata["generalization"])))
+    generalization = tuple(json.loads(metadata["generalization"]))
+    return Models(Signals(**arrays), reserve, metadata["dataset"], generalization)
 
 
 def take(models: Models, index: Sequence[int]) -> Models:
@@ -117,6 +124,12 @@ def take(models: Models, index: Sequence[int]) -> Models:
         signals=models.signals.take(index),
         generalization=tuple(models.generalization[i] for i in index),
     )
+
+
+def _said(table: pa.Table, key: str) -> str | None:
+    """Return what the extraction says of itself, None where it does not."""
+    text = (table.schema.metadata or {}).get(f"{artifacts.PREFIX}{key}".encode())
+    return None if text is None else text.decode()
 
 
 def _width(table: pa.Table, column: str) -> int:

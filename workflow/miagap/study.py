@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from miagap.artifacts import canonical_json
+from miagap.attacks.registry import Attack, needs, parse
 
 LEAVE_ONE_OUT = "leave-one-out"
 FIXED_SPLIT = "fixed-split"
@@ -96,14 +97,15 @@ class Study:
 
     Args:
         values: the config with every default filled in (``miagap.config.resolve``).
+        methods: what is known of each attack method (``miagap.attacks.registry.ATTACKS``).
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], methods: Mapping[str, Attack]) -> None:
         self.values = values
+        self.methods = methods
         self.name: str = values["study"]
         self.folder: str = f"{values['results']}/{values['study']}"
         self.seed: int = values["seed"]
-        self.dataset_name: str = values["dataset"]["source"]
         self.techniques: list[str] = list(values["techniques"])
 
     # --- models ---------------------------------------------------------------------
@@ -131,11 +133,6 @@ class Study:
     def final_checkpoint(self, technique: str) -> str:
         """Return the last epoch at which a technique's models are saved."""
         return str(max(self.training(technique)["checkpoints"]))
-
-    @property
-    def all_checkpoints(self) -> list[str]:
-        """Every checkpoint that some technique has."""
-        return sorted({c for t in self.techniques for c in self.checkpoints(t)})
 
     @property
     def leave_one_out(self) -> bool:
@@ -233,6 +230,11 @@ class Study:
         fixed = [FIXED_SPLIT] if self.fixed_runs else []
         return [LEAVE_ONE_OUT, *fixed] if self.leave_one_out else fixed
 
+    @property
+    def attack_needs(self) -> frozenset[str]:
+        """What the configured attacks need of the signals."""
+        return needs([parse(name, entry) for name, entry in self.values["attacks"].items()])
+
     def targets(self, protocol: str) -> list[tuple[int, int]]:
         """Return (seed, split) of a protocol's targets."""
         return self.pool_runs if protocol == LEAVE_ONE_OUT else self.fixed_runs
@@ -280,7 +282,29 @@ class Study:
 
     def shadow_settings(self) -> str:
         """Return what a shadow pool holds: full logits only where an attack needs them."""
-        return canonical_json({"logits": self.values["needs_logits"]})
+        return canonical_json({"logits": "logits" in self.attack_needs})
+
+    def presentation_settings(self) -> str:
+        """Return what tables and figures read from the tidy tables."""
+        return canonical_json(
+            {
+                "techniques": self.techniques,
+                "augmentations": {
+                    name: [one["name"] for one in self.augmentations(name)]
+                    for name in self.techniques
+                },
+                "families": {
+                    name: self.methods[entry["method"]].family
+                    for name, entry in self.values["attacks"].items()
+                },
+                "metrics": self.values["metrics"],
+                "seed": self.seed,
+            }
+        )
+
+    def figure_settings(self) -> str:
+        """Return how figures look."""
+        return canonical_json(self.values["figures"])
 
     def attack_settings(self) -> str:
         """Return what scores and metrics depend on, beside the logits."""
@@ -289,6 +313,22 @@ class Study:
         return canonical_json(
             {**{key: self.values[key] for key in keys}, "metrics": metrics, "seed": self.seed}
         )
+
+
+def figure_names(study: Study) -> list[str]:
+    """Return the names of the figures that a study yields, in the order of the report."""
+    found = ["roc_techniques"]
+    if any(len(study.checkpoints(name)) > 1 for name in study.techniques):
+        found.append("roc_checkpoints")
+    crossed = [name for name in study.techniques if len(study.attackers(name)) > 1]
+    paper = [name for name in ("cifar_policy", "all") if name in crossed]
+    found += [f"attacker_{name}" for name in paper or crossed[:2]]
+    found += ["gap_vs_tpr", "accuracy_vs_tpr", "loss_gap_vs_tpr"]
+    if crossed:
+        found.append("attacker_matrix")
+    if len(study.values["attacks"]) > 1:
+        found.append("attack_comparison")
+    return found
 
 
 def _span(word: str, numbers: Sequence[int]) -> str:

@@ -9,10 +9,10 @@ PARTS = ["scores", "roc", "metrics"]
 
 def attacker_pool(wildcards) -> str:
     """Return the shadow pool that attacks a group."""
-    checkpoint = STUDY.attacker_checkpoint(
+    epoch = STUDY.attacker_checkpoint(
         wildcards.technique, wildcards.attacker, wildcards.checkpoint
     )
-    return expand(POOL, technique=wildcards.attacker, checkpoint=checkpoint)[0]
+    return expand(POOL, technique=wildcards.attacker, checkpoint=epoch)[0]
 
 
 rule attack_leave_one_out:
@@ -31,7 +31,6 @@ rule attack_leave_one_out:
         curves=ATTACKED + "/leave-one-out.curves.parquet",
     params:
         study=STUDY.name,
-        dataset=STUDY.dataset_name,
         protocol=studies.LEAVE_ONE_OUT,
         settings=STUDY.attack_settings(),
         code=CODE["attack"],
@@ -61,7 +60,6 @@ rule attack_fixed_split:
         curves=ATTACKED + "/fixed-split.curves.parquet",
     params:
         study=STUDY.name,
-        dataset=STUDY.dataset_name,
         protocol=studies.FIXED_SPLIT,
         settings=STUDY.attack_settings(),
         code=CODE["attack"],

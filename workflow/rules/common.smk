@@ -15,26 +15,26 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 from miagap import config as configs
-from miagap import figures as figure_registry
 from miagap import job as jobs
 from miagap import study as studies
-from miagap.attacks import registry as attack_registry
+from miagap.attacks.registry import ATTACKS
 from miagap.digest import code_digest
 
 
 def checked_config() -> dict:
     """Return the config with its defaults, or end with one line for each thing wrong with it."""
-    files = [os.path.relpath(path) for path in workflow.configfiles] or ["config"]
-    resolved = configs.resolve(config, known_attacks=attack_registry.ATTACKS, label=files[-1])
+    files = [os.path.relpath(path) for path in workflow.configfiles]
+    resolved = configs.resolve(config, known_attacks=ATTACKS, label=files[-1])
+    errors = [line for path in files for line in configs.duplicate_keys(path)] + resolved.errors
     if workflow.is_main_process:
-        for line in [f"warning: {text}" for text in resolved.warnings] + resolved.errors:
+        for line in [f"warning: {text}" for text in resolved.warnings] + errors:
             print(line, file=sys.stderr)
-    if resolved.errors:
+    if errors:
         raise SystemExit(1)
     return resolved.values
 
 
-STUDY = studies.Study(checked_config())
+STUDY = studies.Study(checked_config(), ATTACKS)
 RESULTS = STUDY.folder
 CODE = {path.stem: code_digest(path) for path in SCRIPTS.glob("*.py")}
 ENVIRONMENT = "../../envs/cpu.yaml"
@@ -62,12 +62,8 @@ def run_names(runs) -> list[str]:
 
 def block_files(pattern: str, block: studies.Block) -> list[str]:
     """Return a block's files, one for each run and checkpoint, for any technique."""
-    return expand(
-        pattern,
-        run=block.run_names,
-        checkpoint=block.checkpoints,
-        allow_missing=True,
-    )
+    names = {"run": block.run_names, "checkpoint": block.checkpoints}
+    return expand(pattern, **names, allow_missing=True)
 
 
 def take_study_lock() -> None:

@@ -29,7 +29,7 @@ with job.logged(snakemake.log[0]) as log:
     ) | {f"numerics.{key}": value for key, value in compute.describe().items()}
     log(f"{len(snakemake.input.models)} checkpoints, {len(queries)} queries on {compute.device}")
     for source, target in zip(snakemake.input.models, snakemake.output.logits, strict=True):
-        weights, _ = artifacts.read_tensors(source)
+        weights, trained = artifacts.read_tensors(source)
         run, checkpoint = Path(source).parent.name, Path(source).stem
         seed, split = parse_run_name(run)
         member, _ = splits.read_membership(snakemake.input.membership, [split])
@@ -40,6 +40,8 @@ with job.logged(snakemake.log[0]) as log:
             "seed": str(seed),
             "split": str(split),
             "checkpoint": checkpoint.removeprefix("checkpoint-"),
+            "epoch": trained["epoch"],
+            "dataset": samples.dataset,
         }
         artifacts.write_parquet(table, target, {**metadata, **identity})
         log(f"{run} {checkpoint}: {len(table)} samples")

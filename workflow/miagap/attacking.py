@@ -1,0 +1,115 @@
+"""The attack stage: every configured attack on every target of a group, scored and measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from miagap import attacks, metrics, roc, seeds, summary
+from miagap.attacks import AttackSpec
+from miagap.shadow import Models
+from miagap.study import FIXED_SPLIT
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What the attacks of a group give.
+
+    Attributes:
+        scores: attack -> float64 (T, n), higher = more likely a member.
+        rows: one list of metric rows (one an attack) for each target.
+        points: one list of ROC point tables (one an attack) for each target.
+        pooled: one row an attack, over all targets.
+        curves: one table an attack, the mean and the pooled ROC curve over all targets.
+    """
+
+    scores: dict[str, np.ndarray]
+    rows: list[list[dict[str, Any]]]
+    points: list[list[dict[str, Any]]]
+    pooled: list[dict[str, Any]]
+    curves: list[dict[str, Any]]
+
+
+def attack_group(
+    targets: Models,
+    shadows: Models,
+    specs: Sequence[AttackSpec],
+    settings: Mapping[str, Any],
+    protocol: str,
+    log: Any,
+) -> Attacked:
+    """Attack every target with every attack.
+
+    A target's shadows are the models of ``shadows`` of other pairs of splits. Thresholds for
+    accuracy, precision and recall are set on shadow models attacked in the target's stead
+    (``calibration_models`` of them); 0 leaves these metrics empty.
+
+    Args:
+        targets: T models over n samples.
+        shadows: the attacker's models over the same samples.
+        specs: the attacks.
+        settings: ``Study.attack_settings``.
+        protocol: leave-one-out, or fixed-split (clusters are then seeds).
+        log: takes one line of text.
+    """
+    signals = targets.signals
+    valid = ~targets.reserve
+    member = signals.member
+    clusters = signals.seed if protocol == FIXED_SPLIT else signals.split
+    found = Attacked({}, [[] for _ in range(signals.models)], [[] for _ in member], [], [])
+    count = settings["calibration_models"]
+    for spec in specs:
+        common = (signals, shadows.signals, spec, targets.reserve, settings["seed"])
+        scores = attacks.score_targets(*common)
+        limits = attacks.calibrated_thresholds(*common, count) if count else None
+        ranked = summary.rank_targets(scores, member, valid)
+        found.scores[spec.name] = scores
+        for t, one in enumerate(ranked):
+            limit = None if limits is None else float(limits[t])
+            row = metrics.evaluate_ranked(one, limit, settings["metrics"]["confidence"])
+            found.rows[t].append({"attack": spec.name, **row, "threshold": limit})
+            found.points[t].append({"attack": spec.name, **roc.points_ranked(one)})
+        pooled = summary.pool_group(
+            ranked,
+            clusters,
+            settings["metrics"]["confidence"],
+            settings["metrics"]["bootstrap"],
+            seeds.derive_int(settings["seed"], "bootstrap"),
+        )
+        found.pooled.append({"attack": spec.name, **pooled.row})
+        found.curves.append({"attack": spec.name, **pooled.curve})
+        log(f"{spec.name}: mean AUC {np.mean([rows[-1]['auc'] for rows in found.rows]):.4f}")
+    return found
+
+
+def shadow_counts(targets: Models, shadows: Models) -> np.ndarray:
+    """Return how many shadow models each target is attacked with, int64 (T,)."""
+    pairs = shadows.signals.pair
+    return np.array([int((pairs != pair).sum()) for pair in targets.signals.pair])
+
+
+def scores_table(attacked: Attacked, targets: Models, t: int) -> pa.Table:
+    """Return one target's scores: sample_id, member, one float32 column an attack.
+
+    float32 halves the largest artifact; metrics are computed from float64 before.
+    """
+    columns = {
+        "sample_id": np.arange(targets.signals.samples, dtype=np.int32),
+        "member": targets.signals.member[t],
+    }
+    scores = {name: values[t].astype(np.float32) for name, values in attacked.scores.items()}
+    return pa.table({**columns, **scores})
+
+
+def points_table(blocks: Sequence[Mapping[str, Any]], identity: Mapping[str, Any]) -> pa.Table:
+    """Put blocks of arrays (one an attack) below each other, with identity columns first."""
+    tables = []
+    for block in blocks:
+        arrays = {name: value for name, value in block.items() if name != "attack"}
+        length = len(next(iter(arrays.values())))
+        fixed = {**identity, "attack": block["attack"]}
+        repeated = {name: pa.array([value] * length) for name, value in fixed.items()}
+        tables.append(pa.table({**repeated, **arrays}))
+    return pa.concat_tables(tables)

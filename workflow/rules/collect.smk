@@ -1,0 +1,22 @@
+"""Tidy tables of the whole study: one row per tuple, attacker and attack."""
+
+
+rule collect:
+    input:
+        metrics=tuple_files("metrics"),
+        pooled=group_files("group"),
+        curves=group_files("curves"),
+    output:
+        metrics=f"{RESULTS}/tables/metrics.parquet",
+        generalization=f"{RESULTS}/tables/generalization.parquet",
+        pooled=f"{RESULTS}/tables/pooled.parquet",
+        roc=f"{RESULTS}/tables/roc.parquet",
+    params:
+        study=STUDY.name,
+        code=CODE["collect"],
+    log:
+        f"{LOG}/collect.log",
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/collect.py"

@@ -1,0 +1,35 @@
+"""Figures, each in every configured format."""
+
+FIGURE_NAMES = studies.figure_names(STUDY)
+FORMATS = STUDY.values["figures"]["formats"]
+
+
+rule figure:
+    input:
+        metrics=rules.collect.output.metrics,
+        roc=rules.collect.output.roc,
+        pooled=rules.collect.output.pooled,
+    output:
+        shown=report(
+            f"{RESULTS}/figures/{{figure}}.{FORMATS[0]}",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        others=[f"{RESULTS}/figures/{{figure}}.{form}" for form in FORMATS[1:]],
+    params:
+        study=STUDY.name,
+        settings=STUDY.presentation_settings(),
+        style=STUDY.figure_settings(),
+        code=CODE["figure"],
+    wildcard_constraints:
+        figure="|".join(map(re.escape, FIGURE_NAMES)),
+    log:
+        f"{LOG}/figure/{{figure}}.log",
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/figure.py"
+
+
+FIGURES = expand(rules.figure.output, figure=FIGURE_NAMES)

@@ -1,0 +1,41 @@
+"""Tables to print: each as CSV (plain numbers), Markdown, LaTeX and HTML."""
+
+TABLE_NAMES = ["augmentation", "attack_comparison", "claims"]
+if any(len(STUDY.checkpoints(name)) > 1 for name in STUDY.techniques):
+    TABLE_NAMES.insert(1, "early_stopping")
+
+
+rule table:
+    input:
+        metrics=rules.collect.output.metrics,
+        roc=rules.collect.output.roc,
+        pooled=rules.collect.output.pooled,
+    output:
+        csv=f"{RESULTS}/tables/{{table}}.csv",
+        markdown=f"{RESULTS}/tables/{{table}}.md",
+        latex=f"{RESULTS}/tables/{{table}}.tex",
+        html=report(
+            f"{RESULTS}/tables/{{table}}.html",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    params:
+        study=STUDY.name,
+        settings=STUDY.presentation_settings(),
+        code=CODE["table"],
+    wildcard_constraints:
+        table="|".join(TABLE_NAMES),
+    log:
+        f"{LOG}/table/{{table}}.log",
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/table.py"
+
+
+TABLES = [
+    rules.collect.output.metrics,
+    rules.collect.output.generalization,
+    expand(rules.table.output, table=TABLE_NAMES),
+]
