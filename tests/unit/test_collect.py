@@ -106,6 +106,19 @@ def test_each_row_gets_the_gap_of_its_own_tuple(study):
         assert row.accuracy_gap == expected["accuracy_gap"]
 
 
+def test_generalization_comes_out_of_the_metrics_table_again(study):
+    gaps = collect.build_generalization_table(files(study, "generalization"))
+    table = collect.build_metrics_table(files(study), gaps)
+    again = collect.generalization_of(table)
+    assert again.num_rows == 16 and "epoch" not in again.column_names
+    pd.testing.assert_frame_equal(again.to_pandas(), gaps.select(again.column_names).to_pandas())
+    numbers = np.arange(float(table.num_rows))
+    place = table.column_names.index("loss_gap")
+    torn = table.set_column(place, "loss_gap", pa.array(numbers))
+    with pytest.raises(InputError, match="occur more than once"):
+        collect.generalization_of(torn)
+
+
 def test_columns_that_some_files_lack_become_null(study):
     path = files(study)[0]
     table = read_parquet(path)

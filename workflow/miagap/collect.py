@@ -137,6 +137,28 @@ def generalization_of(metrics_table: pa.Table) -> pa.Table:
     return _sorted(metrics_table.select(names).take(rows), TUPLE)
 
 
+def generalization_of(table: pa.Table) -> pa.Table:
+    """Take tables/generalization.parquet out of a metrics table that holds its columns.
+
+    Args:
+        table: rows as of :func:`build_metrics_table`; every attack on a tuple repeats the
+            tuple's accuracies, losses and gaps.
+
+    Returns:
+        One row per tuple, sorted: identity, epoch (where the table has it), n_members,
+        n_nonmembers, then accuracies, losses and gaps.
+
+    Raises:
+        InputError: rows of one tuple disagree, or a column is missing.
+    """
+    named = [*TUPLE, "epoch", "n_members", "n_nonmembers", *GENERALIZATION]
+    columns = [name for name in named if name != "epoch" or name in table.column_names]
+    _ordered(table, [name for name in columns if name != "epoch"])
+    distinct = table.select(columns).group_by(columns, use_threads=False).aggregate([])
+    _check(distinct, TUPLE)
+    return _sorted(distinct.select(columns), TUPLE)
+
+
 def build_table(files: Paths, identity: Sequence[str]) -> pa.Table:
     """Put together files of any other kind: ROC curves, pooled rows, per-sample results.
 
