@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+# The images are small: a second thread only waits, the longer the busier the machine.
+torch.set_num_threads(1)
+
 
 def make_images(
     batch: int, channels: int, height: int, width: int, *, channels_last: bool = True, seed: int = 0

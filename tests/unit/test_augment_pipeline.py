@@ -66,6 +66,22 @@ def test_the_number_of_threads_does_not_matter():
     assert torch.equal(*results)
 
 
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 16), (3, 28, 28), (3, 32, 32)])
+def test_every_device_gives_the_same_images(device, shape):
+    images = make_images(2_000, *shape)
+    steps = [*ALL, augment.Augmentation("cutout", {"value": "random"})]
+    expected = augment.build(steps)(images, seeded())
+    assert torch.equal(augment.build(steps)(images.to(device), seeded()).cpu(), expected)
+
+
+def test_draws_may_come_from_a_generator_of_the_images_device():
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images = make_images(100, 3, 16, 16).to(device)
+    results = [augment.build(ALL)(images, torch.Generator(device).manual_seed(1)) for _ in range(2)]
+    assert torch.equal(*results)
+
+
 def test_pieces_do_not_matter(monkeypatch):
     images = make_images(100, 3, 16, 16)
     random = [*ALL, augment.Augmentation("cutout", {"value": "random"})]

@@ -16,7 +16,7 @@ from torch.nn.functional import grid_sample
 
 from miagap.augment import pixels as ops
 from miagap.augment.geometry import GEOMETRIC, sampling_grids, source_pixels
-from miagap.augment.layout import Draws, from_pixels, to_cuda, to_pixels
+from miagap.augment.layout import Draws, from_pixels, move, to_pixels
 
 OPERATIONS = (
     *GEOMETRIC,
@@ -152,53 +152,90 @@ def apply_actions(images: Tensor, actions: Tensor, parameters: Mapping[str, Any]
     done = to_pixels(images).flatten(1, 2)
     if done.data_ptr() == images.data_ptr():
         done = done.clone()
-    groups = _groups()[actions]  # IDENTITY, the last entry, has a group of its own
+    groups = _groups(height * width)[actions]  # IDENTITY takes the last entry
     order = groups.argsort(stable=True)
     sizes = torch.bincount(groups, minlength=len(_GROUPS) + 1).tolist()
-    members = order.split(sizes)
-    for name, chosen in zip(_GROUPS, members[:-1], strict=True):
+    start = 0
+    for names in _TOGETHER:
+        counts = [sizes[_GROUPS.index(name)] for name in names]
+        chosen = order[start : start + sum(counts)]
+        start += len(chosen)
         if len(chosen):
-            where = _move(chosen, images.device)
+            where = move(chosen, images.device)
             subset = done.index_select(0, where)
-            changed = _apply_group(name, subset, actions[chosen], (height, width), parameters)
+            changed = _apply_together(
+                names, counts, subset, actions[chosen], (height, width), parameters
+            )
             done.index_copy_(0, where, changed)
     return from_pixels(done.view(-1, height, width, channels), images)
 
 
-#: Operations that are computed together.
-_GROUPS = ("geometry", "table", *BLENDED, "AutoContrast", "Equalize")
+#: Operations that are computed together: those that move, those that mix pixels or
+#: channels, and those that look each value up in a table.
+_TABLES = ("constant", "Contrast", "AutoContrast", "Equalize")
+_TOGETHER = (("geometry",), ("Color",), ("Sharpness",), _TABLES)
+_GROUPS = tuple(name for names in _TOGETHER for name in names)
 
 
-@lru_cache(maxsize=1)
-def _groups() -> Tensor:
+@lru_cache(maxsize=8)
+def _groups(area: int) -> Tensor:
     """Return the group of each action, the last for IDENTITY: int64."""
-    group = {**dict.fromkeys(GEOMETRIC, "geometry"), **dict.fromkeys(TABULATED, "table")}
+    group = {**dict.fromkeys(GEOMETRIC, "geometry"), **dict.fromkeys(TABULATED, "constant")}
     numbers = [_GROUPS.index(group.get(name, name)) for name in OPERATIONS]
+    if area <= 255:  # torchvision equalises no image of so few pixels: its step is 0
+        numbers[OPERATIONS.index("Equalize")] = len(_GROUPS)
     per_action = torch.tensor(numbers).repeat_interleave(2 * BINS)
     return torch.cat([per_action, torch.tensor([len(_GROUPS)])])
 
 
-def _apply_group(
-    name: str,
+def _apply_together(
+    names: tuple[str, ...],
+    counts: list[int],
     pixels: Tensor,
     actions: Tensor,
     size: tuple[int, int],
     parameters: Mapping[str, Any],
 ) -> Tensor:
-    """Apply actions (n,) of one group to ``pixels`` uint8 (n, P, C)."""
-    if name == "geometry":
+    """Apply actions (n,), sorted by their group, to ``pixels`` uint8 (n, P, C)."""
+    if names == _TABLES:
+        return _apply_tables(pixels, actions, counts)
+    if names == ("geometry",):
         return _apply_geometry(pixels, actions, size, parameters)
-    if name == "AutoContrast":
-        return ops.autocontrast(pixels)
-    if name == "Equalize":
-        return ops.equalize(pixels)
-    if name == "table":
-        return ops.look_up(pixels, _move(_value_tables()[actions], pixels.device))
-    factors = _move(_blend_factors()[actions], pixels.device)
-    ratio, rest = factors[:, 0, None, None], factors[:, 1, None, None]
-    if name == "Sharpness":
-        return ops.sharpness(pixels, ratio, rest, size[1])
-    return (ops.color if name == "Color" else ops.contrast)(pixels, ratio, rest)
+    ratio, rest = _factors(actions, pixels.device)
+    if names == ("Color",):
+        return ops.color(pixels, ratio, rest)
+    return ops.sharpness(pixels, ratio, rest, size[1])
+
+
+def _apply_tables(pixels: Tensor, actions: Tensor, counts: list[int]) -> Tensor:
+    """Look up values in tables; ``counts`` images have a table of each kind of _TABLES."""
+    _, area, channels = pixels.shape
+    constant, contrast, stretched, equalized = counts
+    keys = ops.value_keys(pixels)
+    tables = []
+    if constant:
+        own = move(_value_tables().index_select(0, actions[:constant]), pixels.device)
+        tables.append(own[:, None].expand(-1, channels, -1))
+    if contrast:
+        part = slice(constant, constant + contrast)
+        ratio, rest = _factors(actions[part], pixels.device)
+        tables.append(ops.contrast_tables(pixels[part], ratio, rest))
+    if stretched + equalized:
+        first = constant + contrast
+        histograms = ops.histograms(
+            keys[first:] - first * channels * ops.LEVELS if first else keys, channels
+        )
+        if stretched:
+            tables.append(ops.autocontrast_tables(histograms[:stretched]))
+        if equalized:
+            tables.append(ops.equalize_tables(histograms[stretched:], area))
+    return ops.look_up(keys, torch.cat(tables), pixels)
+
+
+def _factors(actions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the factors of blending actions (n,): float32 (n, 1) each."""
+    factors = move(_blend_factors().index_select(0, actions), device)
+    return factors[:, :1], factors[:, 1:]
 
 
 def _apply_geometry(
@@ -210,9 +247,11 @@ def _apply_geometry(
     count, area, channels = pixels.shape
     outside = pixels.new_full((count, 1, channels), fill or 0)
     extended = torch.cat([pixels, outside], dim=1)
-    sources = _device_sources(*size, pixels.device)[_move(actions, pixels.device)]
-    base = torch.arange(count, device=pixels.device)[:, None] * (area + 1)
-    moved = extended.view(-1, channels).index_select(0, (sources + base).view(-1))
+    table = _device_sources(*size, pixels.device)
+    sources = table.index_select(0, move(actions, pixels.device))
+    first = torch.arange(count, dtype=sources.dtype, device=pixels.device) * (area + 1)
+    sources.add_(first[:, None])
+    moved = extended.view(-1, channels).index_select(0, sources.view(-1))
     return moved.view(count, area, channels)
 
 
@@ -223,7 +262,7 @@ def _sample(pixels: Tensor, actions: Tensor, size: tuple[int, int], fill: int | 
     planes = planes.contiguous()
     if fill is not None:
         planes = torch.cat([planes, torch.ones_like(planes[:, :1])], dim=1)
-    grids = _move(sampling_grids(_geometric_operations(*size), *size)[actions], pixels.device)
+    grids = move(sampling_grids(_geometric_operations(*size), *size)[actions], pixels.device)
     planes = grid_sample(planes, grids, mode="bilinear", padding_mode="zeros", align_corners=False)
     if fill is not None:
         mask = planes[:, -1:]
@@ -243,7 +282,8 @@ def _geometric_operations(height: int, width: int) -> tuple[tuple[str, float], .
 
 @lru_cache(maxsize=8)
 def _device_sources(height: int, width: int, device: torch.device) -> Tensor:
-    return source_pixels(_geometric_operations(height, width), height, width).to(device)
+    sources = source_pixels(_geometric_operations(height, width), height, width)
+    return sources.to(device, torch.int32)
 
 
 @lru_cache(maxsize=1)
@@ -278,7 +318,3 @@ def _blend_factors() -> Tensor:
                 ratio = 1.0 + magnitude(name, level, sign, 1, 1)
                 factors[action(name, level, sign)] = torch.tensor([ratio, 1.0 - ratio])
     return factors
-
-
-def _move(tensor: Tensor, device: torch.device) -> Tensor:
-    return to_cuda(tensor, device) if device.type == "cuda" else tensor.to(device)

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from miagap.augment.layout import Draws, from_pixels, on_device, to_pixels
+from miagap.augment.layout import Draws, from_pixels, move, on_device, to_pixels
 from miagap.errors import InputError
 
 
@@ -59,8 +59,8 @@ def _pad(pixels: Tensor, padding: int, mode: str, fill: int) -> Tensor:
     if mode == "constant":
         return pad(pixels, (0, 0, padding, padding, padding, padding), value=fill)
     _, height, width, _ = pixels.shape
-    rows = _sources(height, padding, mode).to(pixels.device)
-    columns = _sources(width, padding, mode).to(pixels.device)
+    rows = move(_sources(height, padding, mode), pixels.device)
+    columns = move(_sources(width, padding, mode), pixels.device)
     return pixels.index_select(1, rows).index_select(2, columns)
 
 

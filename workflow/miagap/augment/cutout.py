@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from miagap.augment.layout import Draws, from_pixels, on_device, to_pixels
+from miagap.augment.layout import Draws, choose, from_pixels, move, on_device, to_mask, to_pixels
 
 CANDIDATES = 10  # rectangles that torchvision tries before it leaves the image as it is
 
@@ -87,15 +87,15 @@ def apply_cutout(images: Tensor, draws: Draws, parameters: Mapping[str, Any]) ->
     lines = pixels.view(batch, height, width * channels)
     value = parameters["value"]
     if value == "random":
-        filled = torch.where(mask, draws["noise"].view_as(lines), lines)
+        filled = choose(mask, draws["noise"].view_as(lines), lines)
     elif isinstance(value, int):
-        filled = lines.masked_fill(mask, value)
+        filled = choose(~mask, lines, value)
     else:
-        vector = torch.tensor(value, dtype=torch.uint8).repeat(width).to(images.device)
-        filled = torch.where(mask, vector, lines)
+        vector = move(torch.tensor(value, dtype=torch.uint8).repeat(width), images.device)
+        filled = choose(~mask, lines, vector)
     return from_pixels(filled.view_as(pixels), images)
 
 
 def _inside(position: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    """Return which positions (P,) lie in each image's interval: bool (B, P)."""
-    return (position >= start[:, None]) & (position < (start + length)[:, None])
+    """Return 255 where positions (P,) lie in an image's interval, else 0: uint8 (B, P)."""
+    return to_mask((position >= start[:, None]) & (position < (start + length)[:, None]))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from miagap.augment.layout import Draws, from_pixels, on_device, to_pixels
+from miagap.augment.layout import Draws, choose, from_pixels, on_device, to_mask, to_pixels
 
 
 def draw_mirror(
@@ -29,12 +29,7 @@ def draw_mirror(
 
 def apply_mirror(images: Tensor, draws: Draws, parameters: Mapping[str, Any]) -> Tensor:
     """Exchange left and right in those ``images`` uint8 (B, C, H, W) that were drawn."""
+    mask = to_mask(on_device(draws, images.device)["mirrored"])
     pixels = to_pixels(images)
-    mirrored = on_device(draws, images.device)["mirrored"]
-    batch, height, width, channels = pixels.shape
-    lines = pixels.view(batch, height, width * channels)
-    # Bytes of a line in mirrored order, the channels of a pixel staying in theirs.
-    order = torch.arange(width * channels, device=images.device).view(width, channels)
-    flipped = lines.index_select(2, order.flip(0).view(-1))
-    chosen = torch.where(mirrored[:, None, None], flipped, lines)
-    return from_pixels(chosen.view(batch, height, width, channels), images)
+    chosen = choose(mask[:, None, None, None], pixels.flip(2), pixels)
+    return from_pixels(chosen, images)

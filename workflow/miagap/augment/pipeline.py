@@ -27,8 +27,9 @@ OPERATORS: Mapping[str, tuple[Draw, Apply]] = {
     "cifar_policy": (draw_cifar_policy, apply_cifar_policy),
 }
 
-#: Bytes of images that are computed together on a CPU: what stays in its cache.
-PIECE_BYTES = 1 << 18
+#: Bytes of images that are computed together on a CPU: enough that the calls cost little
+#: beside the work, few enough that temporaries stay in cache (benchmarks/augmentations.py).
+PIECE_BYTES = 1 << 21
 
 
 @dataclass(frozen=True)
