@@ -121,22 +121,6 @@ def build_generalization_table(files: Paths) -> pa.Table:
     return _sorted(_ordered(table, (*TUPLE, *GENERALIZATION)), TUPLE)
 
 
-def generalization_of(metrics_table: pa.Table) -> pa.Table:
-    """Make tables/generalization.parquet from the metrics table: one row per tuple.
-
-    Raises:
-        InputError: a column is missing.
-    """
-    names = [*TUPLE, "epoch", "n_members", "n_nonmembers", *GENERALIZATION]
-    missing = [name for name in names if name not in metrics_table.column_names]
-    if missing:
-        raise InputError(f"collect: column missing in all files: {', '.join(missing)}")
-    keys = list(zip(*(metrics_table[name].to_pylist() for name in TUPLE), strict=True))
-    first = {key: row for row, key in reversed(list(enumerate(keys)))}
-    rows = pa.array(sorted(first.values()))
-    return _sorted(metrics_table.select(names).take(rows), TUPLE)
-
-
 def generalization_of(table: pa.Table) -> pa.Table:
     """Take tables/generalization.parquet out of a metrics table that holds its columns.
 
