@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from miagap.errors import InputError
-from miagap.models import ModelSettings, build_model, check_output
+from miagap.models import ModelSettings, build_model, check_output, for_inference
 
 
 def torchvision_resnet18(num_classes=10):
@@ -44,6 +44,18 @@ def test_initialisation_depends_on_the_seed_alone():
     other = build_model(ModelSettings(), 10, 1, 8, rng_seed=2).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+
+
+def test_folding_batchnorm_keeps_the_function():
+    model = build_model(ModelSettings(widths=(8, 16), blocks=(2, 1)), 5, 3, 16, rng_seed=0)
+    images = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for _ in range(20):
+        model(2 * images + 1)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    inference = for_inference(model)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in inference.modules())
+    assert torch.allclose(inference(images), model(images), atol=1e-5)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
 def test_narrow_resnet_shapes():

@@ -1,7 +1,7 @@
 """Extraction: what an attacker may know of a model, its answers to the queries.
 
-Logits are computed in float32 even where training used bfloat16: attacks compare
-models by differences that bfloat16's three digits would blur.
+Logits are computed in float32, unless asked otherwise, even where training used
+bfloat16: attacks compare models by differences that bfloat16's three digits blur.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from miagap.device_pool import DevicePool
-from miagap.models import ModelSettings, build_model
+from miagap.models import ModelSettings, build_model, for_inference
+from miagap.numerics import Numerics
 from miagap.queries import Query
-
-BATCH = 1024
 
 
 def apply_query(images: Tensor, query: Query) -> Tensor:
@@ -82,16 +81,19 @@ def extract(
     pool: DevicePool,
     member: np.ndarray,
     queries: Sequence[Query],
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
+    numerics: Numerics | None = None,
 ) -> pa.Table:
     """Ask a model at every query of every sample.
 
     Args:
-        model: on the pool's device; asked in eval mode, in float32.
+        model: on the pool's device; asked in eval mode.
         pool: all samples.
         member: bool (n,), what the model was trained on.
         queries: views in order; logits are kept of the first.
-        batch_size: images per forward pass; on a CPU bits may depend on it.
+        batch_size: images per forward pass; None for what suits the device. The last
+            bits of a logit may depend on it.
+        numerics: ask in its precision; None for float32.
 
     Returns:
         A table with one row per sample, in order: ``sample_id`` int32, ``label`` int16,
@@ -102,13 +104,16 @@ def extract(
     logits = np.empty((n, pool.num_classes), np.float32)
     phi = np.empty((n, len(queries)), np.float64)
     loss = np.empty((n, len(queries)), np.float64)
-    model.eval()
-    with torch.inference_mode():
+    numerics = numerics or Numerics(pool.images.device, "float32")
+    batch_size = batch_size or numerics.inference_batch
+    model = for_inference(model)
+    with torch.inference_mode(), numerics.autocast():
         for start in range(0, n, batch_size):
             rows = slice(start, min(start + batch_size, n))
             images, labels = pool.normalize(pool.images[rows]), pool.labels[rows]
             for column, query in enumerate(queries):
-                answers = model(_channels_last(apply_query(images, query)))
+                view = apply_query(images, query)
+                answers = model(view.contiguous(memory_format=torch.channels_last)).float()
                 values = phi_and_loss(answers, labels)
                 phi[rows, column], loss[rows, column] = (v.cpu().numpy() for v in values)
                 if column == 0:
@@ -122,14 +127,11 @@ def extract_checkpoint(
     pool: DevicePool,
     member: np.ndarray,
     queries: Sequence[Query],
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
+    numerics: Numerics | None = None,
 ) -> pa.Table:
     """Return :func:`extract`'s table of a checkpoint already written."""
-    return extract(load_model(weights, settings, pool), pool, member, queries, batch_size)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last)
+    return extract(load_model(weights, settings, pool), pool, member, queries, batch_size, numerics)
 
 
 def _table(

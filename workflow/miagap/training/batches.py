@@ -1,4 +1,4 @@
-"""Batches of one epoch, drawn and augmented on the device.
+"""Batches of one epoch, gathered, augmented and normalised on the device.
 
 Every draw comes from a generator seeded by (run's seed, epoch, purpose): a resumed run
 needs no random state to continue with the same bits, and a change in one purpose (say,
@@ -40,9 +40,12 @@ class Batch:
     share: Tensor | None = None
 
 
-def generator(device: torch.device, rng_seed: int, epoch: int, purpose: str) -> torch.Generator:
-    """Return a generator on ``device`` in the state of (run, epoch, purpose)."""
-    made = torch.Generator(device)
+def generator(rng_seed: int, epoch: int, purpose: str) -> torch.Generator:
+    """Return a generator in the state of (run, epoch, purpose).
+
+    On the CPU for every device, so that a GPU trains on the same images in the same order.
+    """
+    made = torch.Generator()
     made.manual_seed(seeds.derive_int(rng_seed, "epoch", epoch, purpose))
     return made
 
@@ -80,12 +83,9 @@ def epoch_batches(
     device = pool.images.device
     size = min(settings.batch_size, len(train_ids))
     steps = steps_per_epoch(len(train_ids), size)
-    # Drawn on the CPU, so that the order of samples is the same on every device.
-    order = torch.randperm(
-        len(train_ids), generator=generator(torch.device("cpu"), rng_seed, epoch, "order")
-    )
+    order = torch.randperm(len(train_ids), generator=generator(rng_seed, epoch, "order"))
     ids = train_ids[order[: steps * size].to(device)]
-    drawing = generator(device, rng_seed, epoch, "augment")
+    drawing = generator(rng_seed, epoch, "augment")
     mixing = _Mixing(settings.mixup, steps, size, rng_seed, epoch, device)
     step = 0
     for chunk in ids.split(max(1, CHUNK // size) * size):

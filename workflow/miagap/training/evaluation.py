@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from miagap.device_pool import DevicePool
+from miagap.models import for_inference
 from miagap.numerics import Numerics
-
-BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,12 @@ def evaluate(
 def per_sample(model: nn.Module, pool: DevicePool, numerics: Numerics) -> tuple[Tensor, Tensor]:
     """Return for every sample of the pool: correct bool (n,), cross-entropy float64 (n,)."""
     was_training = model.training
-    model.eval()
+    inference = for_inference(model)
+    size = numerics.inference_batch
     correct, losses = [], []
     with torch.inference_mode(), numerics.autocast():
-        for images, labels in zip(pool.images.split(BATCH), pool.labels.split(BATCH), strict=True):
-            logits = model(pool.normalize(images, numerics.dtype)).double()
+        for images, labels in zip(pool.images.split(size), pool.labels.split(size), strict=True):
+            logits = inference(pool.normalize(images, numerics.dtype)).double()
             correct.append(logits.argmax(dim=1) == labels)
             losses.append(functional.cross_entropy(logits, labels, reduction="none"))
     model.train(was_training)
