@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from miagap import reference
-from miagap.results import StudyResults
+from miagap.results import CELL, StudyResults
 
 EPOCHS = (0, 10, 30, 60)
 FPR_COLUMNS = (0.1, 0.01, 0.001, 0.0001)
@@ -111,19 +111,34 @@ def metrics_table(
     return pd.DataFrame(rows)
 
 
-def roc_table(metrics: pd.DataFrame, points: int = 60) -> pd.DataFrame:
-    """Return mean ROC curves that pass through the metrics' mean rates."""
-    by = ["technique", "attacker_technique", "checkpoint", "protocol", "attack"]
+def roc_table(metrics: pd.DataFrame, points: int = 80) -> pd.DataFrame:
+    """Return ROC curves that pass through the metrics' mean rates, as tables/roc.parquet has."""
     n = int(metrics["n_nonmembers"].min())
-    fpr = np.unique(np.r_[0.0, np.round(np.geomspace(1, n, points)) / n])
+    everyone = n * metrics["split"].nunique()
+    fpr = np.unique(np.r_[np.geomspace(1 / everyone, 1, points), FPR_COLUMNS])
     frames = []
-    for key, group in metrics.groupby(by, sort=False):
-        mean = float(group["tpr_at_fpr_0.001"].mean())
-        tpr = curve(mean, np.maximum(fpr, 1 / n)) * (1 if mean else 0)
-        spread = 0.04 * tpr + 0.3 / n
-        columns = {"fpr": fpr, "tpr": tpr, "tpr_lo": (tpr - spread).clip(0), "tpr_hi": tpr + spread}
-        frames.append(pd.DataFrame({**dict(zip(by, key, strict=True)), **columns}))
+    for key, group in metrics.groupby(CELL, sort=False):
+        rate = curve(float(group["tpr_at_fpr_0.001"].mean()), fpr)
+        rate = np.where(rate * everyone < 0.5, 0.0, rate)
+        spread = 0.04 * rate + np.sqrt(rate / everyone)
+        ends = {"": rate, "_lo": (rate - spread).clip(0), "_hi": (rate + spread).clip(0, 1)}
+        columns = {"fpr": fpr}
+        for kind, known in (("tpr", fpr >= 1 / n), ("pooled_tpr", fpr > 0)):
+            columns |= {f"{kind}{end}": np.where(known, v, np.nan) for end, v in ends.items()}
+        frames.append(pd.DataFrame({**dict(zip(CELL, key, strict=True)), **columns}))
     return pd.concat(frames, ignore_index=True)
+
+
+def pooled_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return rates under one threshold for all targets, as tables/pooled.parquet has."""
+    rows = []
+    for key, group in metrics.groupby(CELL, sort=False):
+        row = dict(zip(CELL, key, strict=True))
+        for fpr in FPR_COLUMNS:
+            rate, name = float(group[f"tpr_at_fpr_{fpr:g}"].mean()), f"pooled_tpr_at_fpr_{fpr:g}"
+            row |= {name: rate, f"{name}_lo": 0.9 * rate, f"{name}_hi": min(1.0, 1.1 * rate)}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def study(
@@ -138,5 +153,10 @@ def study(
     metrics = metrics_table(techniques, attackers, **settings)  # type: ignore[arg-type]
     families = {name: family for name, (_, family) in ATTACKS.items()}
     return StudyResults(
-        metrics, roc_table(metrics), tuple(techniques), families=families, replicates=replicates
+        metrics,
+        roc_table(metrics),
+        tuple(techniques),
+        pooled_table(metrics),
+        families=families,
+        replicates=replicates,
     )

@@ -21,7 +21,8 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata
 
 from miagap import intervals
-from miagap.results import BASELINE, StudyResults, cluster_column
+from miagap.results import BASELINE, StudyResults
+from miagap.summary import cluster_labels
 
 AGREES, DISAGREES, UNDECIDED, NOT_TESTED = "agrees", "disagrees", "undecided", "not tested"
 _FEWEST_SPLITS = 3
@@ -97,7 +98,8 @@ def cells_of(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> C
     Raises:
         ValueError: fewer than three splits are common to all cells.
     """
-    cluster = cluster_column(frame)
+    cluster = "cluster"
+    frame = frame.assign(cluster=cluster_labels(frame))
     means = frame.groupby([*by, cluster], sort=False)[[*values, "n_members"]].mean()
     wide = pd.DataFrame(means.unstack(cluster)).dropna(axis=1)
     splits = len(wide[values[0]].columns) if len(wide) and values[0] in wide else 0

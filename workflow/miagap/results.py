@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from miagap import intervals
+from miagap import summary
 from miagap.errors import InputError
 from miagap.study import BEST, FIXED_SPLIT, LEAVE_ONE_OUT
 
@@ -26,9 +26,13 @@ class StudyResults:
 
     Attributes:
         metrics: one row per tuple x attacker technique x attack (tables/metrics.parquet).
-        roc: mean ROC curves: technique, attacker_technique, checkpoint, protocol, attack, fpr,
-            tpr, tpr_lo, tpr_hi; may be empty for tables and claims.
+        roc: ROC curves over all targets: technique, attacker_technique, checkpoint, protocol,
+            attack, fpr; tpr, tpr_lo, tpr_hi, the mean over targets, NaN where one target does
+            not resolve the rate; pooled_tpr, pooled_tpr_lo, pooled_tpr_hi, one threshold for
+            all targets, optional. May be empty for tables and claims.
         techniques: technique names in the order of the config.
+        pooled: one row per technique, attacker, checkpoint, protocol and attack with
+            pooled_tpr_at_fpr_X and its interval (tables/pooled.parquet); optional.
         augmentations: technique -> names of its augmentations; when absent they are read from
             the technique's name (``crop+mirror``).
         families: attack -> family of attacks, for the comparison; may be empty.
@@ -40,6 +44,7 @@ class StudyResults:
     metrics: pd.DataFrame
     roc: pd.DataFrame
     techniques: tuple[str, ...]
+    pooled: pd.DataFrame | None = None
     augmentations: Mapping[str, Sequence[str]] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
     headline_attack: str = "lira_online"
@@ -139,6 +144,23 @@ class StudyResults:
         return 1.0 / float(self.metrics["n_nonmembers"].min())
 
     @property
+    def chance(self) -> float:
+        """Expected rate at the headline of an attack that knows nothing.
+
+        The threshold is the (k + 1)-th largest of n non-member scores, k = floor(a * n); an
+        exchangeable member exceeds it with probability (k + 1) / (n + 1).
+        """
+        nonmembers = float(self.metrics["n_nonmembers"].min())
+        return float((np.floor(self.headline_fpr * nonmembers + 1e-9) + 1) / (nonmembers + 1))
+
+    @property
+    def tpr_label(self) -> str:
+        """Name of the headline rate; of an unresolved one what it is in truth."""
+        if self.resolved:
+            return f"TPR at {100 * self.headline_fpr:g}% FPR"
+        return f"TPR at 0 false positives (FPR < {100 * self.smallest_fpr:.2g}%)"
+
+    @property
     def resolved(self) -> bool:
         """Whether the headline rate allows one target at least one false positive."""
         return self.headline_fpr >= self.smallest_fpr
@@ -152,31 +174,7 @@ class StudyResults:
             One row per group: ``by``, ``n_targets`` and for each value ``<value>``,
             ``<value>_lo``, ``<value>_hi`` (bootstrap over splits).
         """
-        found = []
-        for key, group in frame.groupby(list(by), sort=False):
-            row: dict[str, object] = dict(zip(by, key, strict=True))
-            row["n_targets"] = len(group)
-            mean = intervals.bootstrap_mean(
-                group[list(values)].to_numpy(dtype=float),
-                group[cluster_column(group)].to_numpy(),
-                self.confidence,
-                self.replicates,
-                self.seed,
-            )
-            for place, value in enumerate(values):
-                lo, hi = (_within(value, end[place]) for end in (mean.lo, mean.hi))
-                row |= {value: mean.value[place], f"{value}_lo": lo, f"{value}_hi": hi}
-            found.append(row)
-        return pd.DataFrame(found)
-
-
-def _within(value: str, end: float) -> float:
-    """Cut the end of an interval where the quantity ends: shares live between 0 and 1."""
-    if value.endswith("gap"):
-        return float(end)
-    return float(np.clip(end, 0.0, 1.0))
-
-
-def cluster_column(frame: pd.DataFrame) -> str:
-    """Column whose values are resampled: the split, or the seed where all share one split."""
-    return "split" if frame["split"].nunique() > 1 else "seed"
+        needed = dict.fromkeys([*by, *values, "seed", "split", "protocol", "n_members"])
+        return summary.over_targets(
+            frame[list(needed)], by, self.confidence, self.replicates, self.seed
+        )

@@ -172,6 +172,9 @@ def _leakage(study: StudyResults, cells: Sequence[tuple[str, str]]) -> pd.DataFr
     wanted = pd.MultiIndex.from_tuples(cells, names=MODEL_CELL)
     values = [*_GENERALIZATION, study.tpr, "auc"]
     frame = study.summarise(study.headline, values, MODEL_CELL).set_index(MODEL_CELL)
+    if study.pooled is not None:
+        pooled = study.knowing(study.pooled).set_index(MODEL_CELL)
+        frame = frame.join(pooled[[f"pooled_{study.tpr}{end}" for end in _INTERVAL]])
     if FIXED_SPLIT in study.protocols and study.protocol != FIXED_SPLIT:
         fixed = study.rows(study.metrics, attack=study.headline_attack, protocol=FIXED_SPLIT)
         fixed = fixed[fixed["technique"] == fixed["attacker_technique"]]
@@ -209,6 +212,9 @@ def _display_leakage(
     display[_heading("loss_gap")] = [number_interval(*loss) for loss in losses]
     mark = _dagger(study, study.tpr)
     display[_heading(study.tpr)] = _interval_column(frame, study.tpr, mark)
+    pooled = f"pooled_{study.tpr}"
+    if pooled in frame:
+        display[f"Pooled {_heading(study.tpr)}"] = _interval_column(frame, pooled)
     fixed = f"fixed_split_{study.tpr}"
     if fixed in frame:
         display[f"{_heading(study.tpr)}, fixed split"] = _interval_column(frame, fixed, mark)
@@ -265,6 +271,8 @@ def _notes(study: StudyResults) -> tuple[str, ...]:
 
 def _leakage_notes(study: StudyResults, frame: pd.DataFrame) -> tuple[str, ...]:
     notes = _notes(study)
+    if study.pooled is not None:
+        notes = (*notes, "Pooled: one threshold for the scores of all targets together.")
     if "paper_tpr" not in frame:
         return notes
     return (*notes, f"Paper: {reference.SOURCE}, fixed split, without intervals.")

@@ -39,7 +39,7 @@ def _heat_map(
     values = np.array(
         [[cell.get((r, c), {}).get(study.tpr, np.nan) for c in column_names] for r in row_names]
     )
-    figure = style.figure(1.1 + 0.34 * len(row_names) + 0.5)
+    figure = style.figure(1.75 + 0.34 * max(len(row_names), 3))
     axes = figure.add_subplot()
     norm = LogNorm(max(np.nanmin(values), floor), max(np.nanmax(values), 2 * floor))
     colormap = sequential(0.0, 1.0)
@@ -62,8 +62,9 @@ def _heat_map(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30)
-    mark = "" if study.resolved else "†"
-    bar.set_label(f"TPR at {100 * study.headline_fpr:g}% FPR{mark} (%)")
+    bar.set_label(f"{study.tpr_label} (%)")
+    note = f"mean over targets, ± half the width of its {100 * study.confidence:g}% interval"
+    axes.set_title(note, loc="left", fontsize=style.small)
     bar.ax.yaxis.set_major_formatter(percent_label)
     bar.outline.set_visible(False)
     return figure, axes
@@ -73,8 +74,11 @@ def attackers(study: StudyResults, style: Style) -> Figure:
     """Target technique by attacker technique, final checkpoints; framed: the attacker knows."""
     rows = study.rows(study.metrics, attack=study.headline_attack, protocol=study.protocol)
     rows = rows[rows["checkpoint"] == rows["technique"].map(study.final)]
+    # Targets whom only their own technique attacks would be empty but for one cell.
+    crossed = set(rows.loc[rows["technique"] != rows["attacker_technique"], "technique"])
+    rows = rows[rows["technique"].isin(crossed)]
     summary = study.summarise(rows, [study.tpr], ["technique", "attacker_technique"])
-    targets = [name for name in study.techniques if name in set(rows["technique"])]
+    targets = [name for name in study.techniques if name in crossed]
     known = [name for name in study.techniques if name in set(rows["attacker_technique"])]
     figure, axes = _heat_map(
         study, style, summary, ("technique", targets), ("attacker_technique", known)
@@ -84,7 +88,7 @@ def attackers(study: StudyResults, style: Style) -> Figure:
             corner = (known.index(name) - 0.5, y - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=1.4))
     axes.set_ylabel("Target trained with")
-    axes.set_xlabel("Attacker's shadow models trained with")
+    axes.set_xlabel("Attacker's shadow models trained with (framed: as the target)")
     return figure
 
 

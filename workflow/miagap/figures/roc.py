@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from miagap.figures.style import ZERO_MARKER, Style, light_grid, log_percent, sequential
 from miagap.results import BASELINE, StudyResults
@@ -27,33 +28,61 @@ class Curve:
 
 
 def _select(study: StudyResults, **where: str) -> pd.DataFrame:
+    """Return points of curves: the mean over targets, and beyond its resolution the pooled rate.
+
+    The column ``pooled`` says which of the two a point is.
+    """
     rows = study.rows(study.roc, protocol=study.protocol, **where)
-    return rows[rows["fpr"] > 0].sort_values("fpr")
+    rows = rows[rows["fpr"] > 0].sort_values("fpr", kind="stable")
+    unresolved = rows["tpr"].isna()
+    rows = rows.assign(pooled=unresolved)
+    if "pooled_tpr" in rows:
+        for end in ("", "_lo", "_hi"):
+            rows[f"tpr{end}"] = rows[f"tpr{end}"].where(~unresolved, rows[f"pooled_tpr{end}"])
+    return rows[rows["tpr"].notna()]
 
 
 def _floor(curves: Sequence[Curve], left: float) -> float:
     """Return the lower end of the rate axis: a decade that holds chance and all positive rates."""
-    positive = [curve.rows.loc[curve.rows["tpr"] > 0, "tpr"].min() for curve in curves]
-    lowest = min([left, *(value for value in positive if np.isfinite(value))])
-    return float(10 ** np.floor(np.log10(lowest)))
+    shown = [curve.rows[(curve.rows["tpr"] > 0) & (curve.rows["fpr"] >= left)] for curve in curves]
+    lowest = min([left, *(float(rows["tpr"].min()) for rows in shown if len(rows))])
+    return float(10 ** np.floor(np.log10(lowest) + 1e-9))
 
 
-def _draw_curve(axes: Axes, curve: Curve, floor: float) -> bool:
+def _marked(fpr: np.ndarray, place: int, count: int) -> list[int]:
+    """Return the points that carry a marker: one a decade, staggered from curve to curve."""
+    shift = (place + 0.5) / max(count, 1)
+    decades = 10.0 ** (np.arange(-8, 0) + shift)
+    inside = decades[(decades > fpr[0]) & (decades < 0.6 * fpr[-1])]
+    return sorted({int(np.abs(np.log(fpr) - np.log(value)).argmin()) for value in inside})
+
+
+def _draw_curve(axes: Axes, curve: Curve, floor: float, place: int, count: int) -> bool:
     """Draw a curve with its interval; return whether some of its rates are zero."""
-    fpr, tpr = curve.rows["fpr"].to_numpy(), curve.rows["tpr"].to_numpy()
-    low, high = (curve.rows[end].to_numpy().clip(floor) for end in ("tpr_lo", "tpr_hi"))
-    axes.fill_between(fpr, low, high, color=curve.color, alpha=0.16, linewidth=0)
-    axes.plot(fpr, tpr.clip(floor), color=curve.color, linestyle=curve.line, label=curve.label)
-    zero = tpr <= 0
-    if zero.any():
+    for pooled in (True, False):
+        rows = curve.rows[curve.rows["pooled"] == pooled]
+        if not len(rows):
+            continue
+        fpr, tpr = rows["fpr"].to_numpy(), rows["tpr"].to_numpy()
+        low, high = (rows[end].to_numpy().clip(floor) for end in ("tpr_lo", "tpr_hi"))
+        axes.fill_between(fpr, low, high, color=curve.color, alpha=0.16, linewidth=0)
+        looks: dict[str, Any] = {"color": curve.color, "linestyle": curve.line}
+        if pooled:
+            looks |= {"linewidth": 0.7}
+        else:
+            looks |= {"label": curve.label, "marker": curve.marker, "markersize": 3.4}
+            looks |= {"markevery": _marked(fpr, place, count)}
+        axes.plot(fpr, tpr.clip(floor), **looks)
+    left = axes.get_xlim()[0]
+    zero = curve.rows[(curve.rows["tpr"] <= 0) & (curve.rows["fpr"] >= left)]
+    if len(zero):
         # The largest false-positive rate at which nothing is found yet.
-        axes.plot(
-            fpr[zero][-1], floor, marker=ZERO_MARKER, color=curve.color, clip_on=False, zorder=5
-        )
-    return bool(zero.any())
+        last = float(zero["fpr"].max())
+        axes.plot(last, floor, marker=ZERO_MARKER, color=curve.color, clip_on=False, zorder=5)
+    return bool(len(zero))
 
 
-def _frame(axes: Axes, study: StudyResults, left: float, floor: float, style: Style) -> None:
+def _frame(axes: Axes, study: StudyResults, left: float, floor: float) -> None:
     """Draw chance, the headline rate and the rates that one target cannot resolve."""
     axes.set(xscale="log", yscale="log", xlim=(left, 1.0), ylim=(floor, 1.0))
     log_percent(axes.xaxis)
@@ -63,37 +92,42 @@ def _frame(axes: Axes, study: StudyResults, left: float, floor: float, style: St
     light_grid(axes)
     ends = np.array([max(left, floor), 1.0])
     axes.plot(ends, ends, color=_CHANCE, linewidth=0.8, linestyle=(0, (4, 3)), label="chance")
-    axes.axvline(study.headline_fpr, color=_CHANCE, linewidth=0.7, linestyle=":")
+    if study.headline_fpr > left:
+        axes.axvline(study.headline_fpr, color=_CHANCE, linewidth=0.7, linestyle=":")
     if left < study.smallest_fpr:
-        axes.axvspan(left, study.smallest_fpr, color="#F0F0F0", linewidth=0, zorder=0)
-        axes.text(
-            np.sqrt(left * study.smallest_fpr),
-            0.97,
-            "fewer than one false\npositive per target",
-            transform=axes.get_xaxis_transform(),
-            ha="center",
-            va="top",
-            fontsize=style.small,
-            color="#5A5A5A",
-            rotation=90,
+        axes.axvspan(
+            left,
+            study.smallest_fpr,
+            color="#EFEFEF",
+            linewidth=0,
+            zorder=0,
+            label="below 1 false positive\nper target: all pooled",
         )
+
+
+def _left(study: StudyResults, curves: Sequence[Curve]) -> float:
+    """Return the smallest rate on the axis: a decade below one target's resolution at most."""
+    first = min((float(curve.rows["fpr"].min()) for curve in curves), default=study.smallest_fpr)
+    return min(max(first, study.smallest_fpr / 10), study.smallest_fpr, study.headline_fpr / 1.5)
 
 
 def _curves(study: StudyResults, curves: Sequence[Curve], style: Style, title: str) -> Figure:
     """Return a figure of curves with intervals; the legend follows their order at the headline."""
     figure = style.figure(0.62 * style.width)
     axes = figure.add_subplot()
-    left = min(study.smallest_fpr, study.headline_fpr) / 2.5
+    left = _left(study, curves)
     floor = _floor(curves, left)
-    zero = [_draw_curve(axes, curve, floor) for curve in curves]
-    _frame(axes, study, left, floor, style)
+    _frame(axes, study, left, floor)
+    count = len(curves)
+    zero = [_draw_curve(axes, curve, floor, place, count) for place, curve in enumerate(curves)]
     axes.set_title(title, loc="left", pad=8)
     order = {curve.label: -rate_at(curve.rows, study.headline_fpr) for curve in curves}
     handles, labels = axes.get_legend_handles_labels()
     ranked = sorted(zip(handles, labels, strict=True), key=lambda pair: order.get(pair[1], np.inf))
     if any(zero):
-        mark = axes.plot([], [], marker=ZERO_MARKER, color="#5A5A5A", linestyle="none")[0]
-        ranked.append((mark, "none found up to here\n(drawn at the axis)"))
+        looks: dict[str, Any] = {"color": "#5A5A5A", "linestyle": "none"}
+        mark = Line2D([], [], marker=ZERO_MARKER, **looks)
+        ranked.append((mark, "none found up to here\n(0, drawn at the axis)"))
     figure.legend(
         [handle for handle, _ in ranked],
         [label for _, label in ranked],
@@ -165,15 +199,17 @@ def attackers(study: StudyResults, style: Style, technique: str) -> Figure:
     others = set(rows["attacker_technique"]) - {technique, BASELINE}
     if BASELINE not in found:
         found += [name for name in study.techniques if name in others]
-    colors = style.colors(["baseline", "knowing", *found])
-    lines, markers = style.lines(found), style.markers(found)
-    curves = []
-    for name in found:
-        knows = name == technique
-        label = f"knows ({name})" if knows else f"does not know\n(trains with {name})"
-        color = colors["knowing"] if knows else style.colors(list("xyz"))["z"]
-        own = rows[rows["attacker_technique"] == name]
-        curves.append(Curve(own, label, color, lines[name], markers[name]))
+    colors, lines, markers = style.colors(found), style.lines(found), style.markers(found)
+    curves = [
+        Curve(
+            rows[rows["attacker_technique"] == name],
+            f"knows ({name})" if name == technique else f"does not know\n(trains with {name})",
+            colors[name],
+            lines[name],
+            markers[name],
+        )
+        for name in found
+    ]
     return _curves(
         study, curves, style, f"Models trained with {technique}: does the attacker know?"
     )

@@ -145,12 +145,11 @@ def _scatter(study: StudyResults, style: Style, view: View) -> Figure:
         linear_percent(axes.xaxis)
     light_grid(axes)
     axes.set_xlabel(_LABELS[view.x])
-    mark = "" if study.resolved else "†"
-    axes.set_ylabel(f"TPR at {100 * study.headline_fpr:g}% FPR{mark} (%)")
-    if study.headline_fpr > floor:
-        axes.axhline(study.headline_fpr, color="#8A8A8A", linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_ylabel(f"{study.tpr_label} (%)")
+    if study.chance > floor:
+        axes.axhline(study.chance, color="#8A8A8A", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(
-            "chance", (1.0, study.headline_fpr), xycoords=("axes fraction", "data"),
+            "chance", (1.0, study.chance), xycoords=("axes fraction", "data"),
             xytext=(-2, 2), textcoords="offset points", ha="right", fontsize=style.small,
             color="#5A5A5A",
         )  # fmt: skip
