@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from miagap.errors import InputError
 
 PREFIX = "miagap."
+SMALL_ROWS = 100
 
 
 @contextlib.contextmanager
@@ -56,8 +57,17 @@ def write_parquet(
     """Write a table as zstd-compressed Parquet with ``metadata`` in its schema, atomically."""
     extra = {f"{PREFIX}{key}".encode(): value.encode() for key, value in metadata.items()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **extra})
+    # Thousands of files of a few rows are read back at once: per column, encodings and
+    # statistics cost more there than they save.
+    small = table.num_rows < SMALL_ROWS
     with write_atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(
+            table,
+            temporary,
+            compression="none" if small else "zstd",
+            use_dictionary=not small,
+            write_statistics=not small,
+        )
 
 
 def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> pa.Table:

@@ -60,7 +60,7 @@ def _files_of(module: str) -> list[Path]:
     parts = module.split(".")
     if parts[0] != PACKAGE.name:
         return []
-    files = []
+    files: list[Path] = []
     for depth in range(1, len(parts) + 1):
         base = PACKAGE.joinpath(*parts[1:depth])
         candidates = [base / "__init__.py", base.with_suffix(".py") if depth > 1 else base]

@@ -57,7 +57,7 @@ def gather(paths: Sequence[str], reserve: np.ndarray, *, with_logits: bool) -> M
     loss = np.empty((len(paths), n))
     member = np.empty((len(paths), n), dtype=bool)
     logits = np.empty((len(paths), n, classes), dtype=np.float32) if with_logits else None
-    generalization = []
+    generalization: list[dict[str, float | int | None]] = []
     for m, path in enumerate(paths):
         table = first if m == 0 else artifacts.read_parquet(path, _COLUMNS)
         if not np.array_equal(table["label"].to_numpy(), labels):
@@ -68,7 +68,7 @@ def gather(paths: Sequence[str], reserve: np.ndarray, *, with_logits: bool) -> M
         own = _matrix(table, "logits", classes, path)
         measured = from_logits(own, labels, member[m], ~reserve, loss[m])
         epoch = _said(table, "epoch")
-        generalization.append({"epoch": epoch and int(epoch), **measured})
+        generalization.append({"epoch": int(epoch) if epoch else None, **measured})
         if logits is not None:
             logits[m] = own
     runs = [parse_run_name(Path(path).stem) for path in paths]

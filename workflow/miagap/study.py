@@ -183,10 +183,9 @@ class Study:
         for checkpoints, techniques in by_checkpoints.items():
             suffix = "" if len(by_checkpoints) == 1 else f"_{techniques[0]}"
             for block in runs:
-                name = f"{_span('seed', [r[0] for r in block])}_{_span('split', [r[1] for r in block])}"
-                found.append(
-                    Block(re.sub(r"\W", "_", name + suffix), tuple(techniques), block, checkpoints)
-                )
+                spans = [_span("seed", [s for s, _ in block]), _span("split", [s for _, s in block])]
+                name = re.sub(r"\W", "_", "_".join(spans) + suffix)
+                found.append(Block(name, tuple(techniques), block, checkpoints))
         return found
 
     # --- attacks --------------------------------------------------------------------
