@@ -169,8 +169,7 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     plan = _plan(parameters)
     shadows = problem.shadows
     groups = list(problem.groups())
-    for group in groups:
-        _check_counts(problem, group, plan)
+    _check_counts(problem, groups, plan)
     deviations = _fixed_deviations(problem, groups, plan) if plan.fixed else None
     scores = np.empty((len(problem.tasks), shadows.samples))
     for part in chunks(shadows.samples, _chunk_size(problem)):
@@ -200,21 +199,23 @@ def _sides(problem: Problem, part: slice, plan: _Plan) -> list[Side]:
     return [Side(phi, mask, plan.median) for mask in masks]
 
 
-def _check_counts(problem: Problem, group: Group, plan: _Plan) -> None:
+def _check_counts(problem: Problem, groups: list[Group], plan: _Plan) -> None:
     """Raise InputError when a sample outside the reserve keeps too few IN or OUT models."""
-    need = 1 if plan.fixed else 2
+    need, kind = (1, "fixed") if plan.fixed else (2, "per_example")
     used = ~problem.reserve
-    inside = problem.shadows.member[group.kept].sum(axis=0)[used]
-    outside = group.kept.size - inside
-    found = [("OUT", outside)] + ([("IN", inside)] if plan.online else [])
-    for side, count in found:
-        if count.size and count.min() < need:
-            kind = "fixed" if plan.fixed else "per_example"
-            raise InputError(
-                f"attacks.{problem.name}: variance: {kind} needs at least {need} {side} shadow "
-                f"models of every sample, and one sample keeps {count.min()} of "
-                f"{group.kept.size}; raise splits.count or set variance: fixed"
-            )
+    member = problem.shadows.member[:, used]
+    total = member.sum(axis=0)
+    for group in groups:
+        inside = total - member[group.excluded].sum(axis=0)
+        sides = [("OUT", group.kept.size - inside)] + ([("IN", inside)] if plan.online else [])
+        for side, count in sides:
+            if count.size and count.min() < need:
+                raise InputError(
+                    f"attacks.{problem.name}: variance: {kind} needs at least {need} {side} "
+                    f"shadow models of every sample, and one sample keeps {count.min()} of "
+                    f"{group.kept.size}; raise splits.count"
+                    + ("" if plan.fixed else " or set variance: fixed")
+                )
 
 
 def _deviation(moments: Moments, plan: _Plan, fixed: np.ndarray | None) -> np.ndarray:
@@ -249,7 +250,7 @@ def _fixed_deviations(problem: Problem, groups: list[Group], plan: _Plan) -> lis
     """Return for each group the deviations (Q,) of the OUT and, online, the IN side."""
     queries = problem.shadows.phi.shape[1]
     if plan.compat:
-        return [_uncentred_deviations(problem, group, plan) for group in groups]
+        return _uncentred_deviations(problem, groups, plan)
     sides = 2 if plan.online else 1
     squares = np.zeros((len(groups), sides, queries))
     counts = np.zeros((len(groups), sides))
@@ -273,24 +274,26 @@ def _fixed_deviations(problem: Problem, groups: list[Group], plan: _Plan) -> lis
     return [list(np.sqrt(row)) for row in variance]
 
 
-def _uncentred_deviations(problem: Problem, group: Group, plan: _Plan) -> list[np.ndarray]:
-    """Return the public code's fixed deviation: of all phi of one side about one mean.
+def _uncentred_deviations(
+    problem: Problem, groups: list[Group], plan: _Plan
+) -> list[list[np.ndarray]]:
+    """Return the public code's fixed deviations: of all phi of one side about one mean.
 
     Online, the IN deviation serves both sides.
     """
-    used = ~problem.reserve
-    total, squares, count = 0.0, 0.0, 0
-    shift = float(problem.shadows.phi[0].mean())
-    for model in group.kept:
-        member = problem.shadows.member[model]
-        chosen = (member if plan.online else ~member) & used
-        values = problem.shadows.phi[model][:, chosen] - shift
-        total += float(values.sum())
-        squares += float(np.vdot(values, values))
-        count += values.size
-    std = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
-    queries = problem.shadows.phi.shape[1]
-    return [np.full(queries, std)] * (2 if plan.online else 1)
+    shadows, used = problem.shadows, ~problem.reserve
+    shift = float(shadows.phi[0].mean())
+    sums = np.zeros((shadows.models, 3))  # count, sum, sum of squares of each model
+    for model in range(shadows.models):
+        chosen = (shadows.member[model] if plan.online else ~shadows.member[model]) & used
+        values = shadows.phi[model][:, chosen] - shift
+        sums[model] = values.size, values.sum(), np.einsum("qn,qn->", values, values)
+    deviations = []
+    for group in groups:
+        count, total, squares = sums[group.kept].sum(axis=0)
+        std = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
+        deviations.append([np.full(shadows.phi.shape[1], std)] * (2 if plan.online else 1))
+    return deviations
 
 
 ATTACK = Attack(
