@@ -186,3 +186,34 @@ def test_reserve_has_no_online_score():
     assert np.isfinite(online[:, ~reserve]).all()
     spec = parse("a", {"method": "lira", "online": False})
     assert np.isfinite(score_targets(signals, signals, spec, reserve, 0)).all()
+
+
+@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("variance", ["per_example", "fixed"])
+def test_compat_truncates_uneven_splits(online, variance):
+    """Splits drawn without pairs: of each sample the first models only, equally many."""
+    rng = np.random.default_rng(8)
+    member = rng.random((14, 60)) < 0.5
+    member[:4] = np.array([True, False, True, False])[:, None]
+    phi = rng.normal(size=(14, 2, 60)) + member[:, None]
+    numbers = np.arange(14)
+    signals = Signals(
+        phi, np.ones((14, 60)), member, 2 * numbers, 0 * numbers, np.zeros(60, dtype=np.int64)
+    )
+    reserve = np.zeros(60, dtype=bool)
+    settings = {"method": "lira", "online": online, "variance": variance, "compat": "mi_lira_2021"}
+    scores = score_targets(signals, signals, parse("a", settings), reserve, 0)
+    for target in (0, 9):
+        kept = np.delete(numbers, target)
+        inside = [phi[kept[member[kept, i]], :, i] for i in range(60)]
+        outside = [phi[kept[~member[kept, i]], :, i] for i in range(60)]
+        inside = np.array([x[: min(map(len, inside))] for x in inside])
+        outside = np.array([x[: min(map(len, outside))] for x in outside])
+        std_in, std_out = inside.std(axis=1), outside.std(axis=1)
+        if variance == "fixed":
+            std_in, std_out = inside.std(), (inside if online else outside).std()
+        x = phi[target].T
+        expected = -norm.logpdf(x, np.median(outside, axis=1), std_out)
+        if online:
+            expected = expected + norm.logpdf(x, np.median(inside, axis=1), std_in)
+        np.testing.assert_allclose(scores[target], expected.mean(axis=1), rtol=1e-9, atol=1e-9)

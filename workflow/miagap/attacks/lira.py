@@ -23,7 +23,9 @@ What differs from the public code (tensorflow/privacy, research/mi_lira_2021/plo
 medians for means, adds 1e-30 to deviations and has no floor, its fixed variance is the deviation
 of all IN phi about one common mean and serves OUT as well, and its offline score is the negative
 log density, which also calls samples members whose phi is far *below* the OUT mean.
-``compat: mi_lira_2021`` does the same.
+``compat: mi_lira_2021`` does the same. For splits in which samples have unequally many IN
+models, that code keeps of each sample the first ones only, as many as every sample has; so does
+compat. All else here uses all models.
 
 How leave-one-out is fast: a sample's sums over all shadow models are formed once, and for each
 target the contribution of its own pair is taken off; medians come from sorted columns by rank.
@@ -170,8 +172,13 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     shadows = problem.shadows
     groups = list(problem.groups())
     _check_counts(problem, groups, plan)
-    deviations = _fixed_deviations(problem, groups, plan) if plan.fixed else None
     scores = np.empty((len(problem.tasks), shadows.samples))
+    if plan.compat:
+        uneven = [group for group in groups if not _even(problem, group)]
+        groups = [group for group in groups if _even(problem, group)]
+        for group in uneven:
+            scores[group.tasks] = _score_truncated(problem, group, plan)
+    deviations = _fixed_deviations(problem, groups, plan) if plan.fixed else None
     for part in chunks(shadows.samples, _chunk_size(problem)):
         sides = _sides(problem, part, plan)
         for number, group in enumerate(groups):
@@ -182,6 +189,39 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
             ]
             values = problem.targets.phi[group.targets, :, part]
             scores[group.tasks, part] = _statistic(values, moments, stds, plan)
+    return scores
+
+
+def _even(problem: Problem, group: Group) -> bool:
+    """Tell whether all samples outside the reserve have equally many IN models of a group."""
+    inside = problem.shadows.member[group.kept].sum(axis=0)[~problem.reserve]
+    return inside.size == 0 or bool(inside.min() == inside.max())
+
+
+def _score_truncated(problem: Problem, group: Group, plan: _Plan) -> np.ndarray:
+    """Return a group's scores (K, n) as the public code forms them for uneven splits.
+
+    It uses of every sample only the first models, as many as the sample with the fewest has,
+    IN and OUT apart, in the order of the models.
+    """
+    member = problem.shadows.member[group.kept]
+    masks = [~member, member] if plan.online else [~member]
+    used = ~problem.reserve
+    masks = [m & (np.cumsum(m, axis=0) <= m.sum(axis=0)[used].min()) for m in masks]
+    fixed = None
+    if plan.fixed:
+        sums = _sums(problem, group.kept, masks[-1] & used)
+        fixed = [_spread(problem, sums)] * len(masks)
+    scores = np.empty((group.tasks.size, problem.shadows.samples))
+    for part in chunks(problem.shadows.samples, _chunk_size(problem)):
+        phi = problem.shadows.phi[group.kept, :, part]
+        none = np.empty(0, dtype=np.int64)
+        moments = [Side(phi, mask[:, part], plan.median).without(none) for mask in masks]
+        stds = [
+            _deviation(m, plan, None if fixed is None else fixed[i]) for i, m in enumerate(moments)
+        ]
+        values = problem.targets.phi[group.targets, :, part]
+        scores[:, part] = _statistic(values, moments, stds, plan)
     return scores
 
 
@@ -281,19 +321,29 @@ def _uncentred_deviations(
 
     Online, the IN deviation serves both sides.
     """
-    shadows, used = problem.shadows, ~problem.reserve
-    shift = float(shadows.phi[0].mean())
-    sums = np.zeros((shadows.models, 3))  # count, sum, sum of squares of each model
-    for model in range(shadows.models):
-        chosen = (shadows.member[model] if plan.online else ~shadows.member[model]) & used
-        values = shadows.phi[model][:, chosen] - shift
-        sums[model] = values.size, values.sum(), np.einsum("qn,qn->", values, values)
-    deviations = []
-    for group in groups:
-        count, total, squares = sums[group.kept].sum(axis=0)
-        std = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
-        deviations.append([np.full(shadows.phi.shape[1], std)] * (2 if plan.online else 1))
-    return deviations
+    shadows = problem.shadows
+    member = shadows.member if plan.online else ~shadows.member
+    sums = _sums(problem, np.arange(shadows.models), member & ~problem.reserve)
+    sides = 2 if plan.online else 1
+    return [[_spread(problem, sums[group.kept])] * sides for group in groups]
+
+
+def _sums(problem: Problem, models: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return count, sum and sum of squares of the chosen phi of each model: float64 (k, 3)."""
+    phi = problem.shadows.phi
+    shift = float(phi[0].mean())
+    sums = np.zeros((models.size, 3))
+    for row, model in enumerate(models):
+        values = phi[model][:, chosen[row]] - shift
+        sums[row] = values.size, values.sum(), np.einsum("qn,qn->", values, values)
+    return sums
+
+
+def _spread(problem: Problem, sums: np.ndarray) -> np.ndarray:
+    """Return the deviation about the common mean, from :func:`_sums`, once per query: (Q,)."""
+    count, total, squares = sums.sum(axis=0)
+    std = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
+    return np.full(problem.shadows.phi.shape[1], std)
 
 
 ATTACK = Attack(

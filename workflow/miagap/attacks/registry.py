@@ -143,8 +143,13 @@ def markdown() -> str:
         f"| {_needs_text(e)} | {e['cost']} |"
         for e in entries
     ]
+    told = ""
     for entry in entries:
-        lines += ["", f"## {entry['method']}", "", entry["text"], ""]
+        lines += ["", f"## {entry['method']}", ""]
+        if entry["text"] != told:  # attacks of one module share its text
+            lines += [entry["text"], ""]
+        told = entry["text"]
+        lines += [f"Parameters of `{entry['method']}`:", ""]
         lines += ["| parameter | default | allowed | meaning |", "| --- | --- | --- | --- |"]
         lines += [
             f"| `{key}` | `{_yaml(p['default'])}` | {p['allowed']} | {p['text']} |"
