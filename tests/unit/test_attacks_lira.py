@@ -48,7 +48,7 @@ def one_score(x, sides, online, compat):
         return np.nan
     if online:
         return norm.logpdf(x, *inside) - norm.logpdf(x, *outside)
-    return -norm.logpdf(x, *outside) if compat else norm.logcdf(x, *outside)
+    return -norm.logpdf(x, *outside) if compat else -norm.logsf(x, *outside)
 
 
 def fixed_stds(phi, member, reserve, parameters):
@@ -143,7 +143,7 @@ def test_values_by_hand():
     assert online[0, 0] == pytest.approx(1.5**2 / 2 + np.log(2))
     spec = parse("a", {"method": "lira", "online": False})
     offline = score_targets(target, shadows, spec, reserve, 0)
-    assert offline[0, 0] == pytest.approx(np.log(0.9331927987311419))
+    assert offline[0, 0] == pytest.approx(-np.log(1 - 0.9331927987311419))
 
 
 def test_outliers_and_large_offsets_keep_their_digits():
@@ -167,6 +167,17 @@ def test_equal_phi_gives_finite_scores():
         score_targets(
             signals, signals, parse("a", {"method": "lira", "variance": "fixed"}), reserve, 0
         )
+
+
+def test_offline_orders_far_outliers():
+    """Few shadow models, small deviations: scores at 50 and at 500 deviations do not tie."""
+    signals, reserve = make_pool(np.random.default_rng(5), samples=20, queries=1)
+    target = signals.take([0])
+    mean = np.array([signals.phi[2:][~signals.member[2:, i], 0, i].mean() for i in range(20)])
+    target.phi[0, 0] = mean + np.linspace(50, 1000, 20)
+    spec = parse("a", {"method": "lira", "online": False, "variance": "fixed"})
+    scores = score_targets(target, signals, spec, reserve, 0)
+    assert (np.diff(scores[0]) > 0).all()
 
 
 def test_too_few_shadow_models_is_an_input_error():

@@ -8,13 +8,16 @@ Each sample's phi under shadow models trained with it (IN) and without it (OUT) 
 normal. Let mu and s be a sample's mean and deviation (population, divided by the count):
 
 - online: log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2)
-- offline: log Pr[Z <= phi] with Z ~ N(mu_out, s_out^2), in log space so that it never saturates
+- offline (Eq. 4): Lambda = 1 - Pr[Z > phi] with Z ~ N(mu_out, s_out^2), given as
+  -log Pr[Z > phi]. That is the same order; but Lambda itself is 1 in float64 from 8.3 deviations
+  on, and log Lambda is 0 from 38 on, where few shadow models put members and non-members alike
 - ``variance: fixed``: s_in is one number, the deviation of phi about each sample's own IN mean
   over all samples; s_out likewise from OUT models
 - several queries: a spherical Gaussian, that is one s per sample for all queries (root mean
   square over queries), the log densities added up; ``queries: independent`` gives every query
   its own s, as the public code does. Sums over queries are divided by their number, which
-  changes no order and keeps scores of one scale.
+  changes no order and keeps scores of one scale. Offline, Z > phi
+  then means that it is so at every query
 
 A deviation below ``STD_FLOOR`` is raised to it: shadow models that agree to the last digit
 would otherwise divide by zero. Logits are float32, so that smaller deviations are rounding.
@@ -283,7 +286,7 @@ def _statistic(
     if plan.compat:
         log_density = -0.5 * outside * outside - np.log(stds[0]) - 0.5 * np.log(2 * np.pi)
         return np.asarray(-log_density.mean(axis=1))
-    return np.asarray(log_ndtr(outside).mean(axis=1))
+    return np.asarray(-log_ndtr(-outside).mean(axis=1))
 
 
 def _fixed_deviations(problem: Problem, groups: list[Group], plan: _Plan) -> list[list[np.ndarray]]:

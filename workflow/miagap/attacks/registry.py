@@ -152,7 +152,7 @@ def markdown() -> str:
         lines += [f"Parameters of `{entry['method']}`:", ""]
         lines += ["| parameter | default | allowed | meaning |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| `{key}` | `{_yaml(p['default'])}` | {p['allowed']} | {p['text']} |"
+            f"| `{key}` | `{_yaml(p['default'])}` | {p['allowed']} | {_cell(p['text'])} |"
             for key, p in entry["parameters"].items()
         ]
     return "\n".join(lines) + "\n"
@@ -163,6 +163,11 @@ def _needs_text(entry: Mapping[str, Any]) -> str:
     always = ", ".join(entry["needs"])
     further = [f"{', '.join(n)} with `{key}`" for key, n in entry["needs_if"].items()]
     return "; ".join([always, *further])
+
+
+def _cell(text: str) -> str:
+    """Return text that a Markdown table does not break at."""
+    return text.replace("|", "\\|")
 
 
 def _yaml(value: object) -> str:
