@@ -155,10 +155,10 @@ class StudyResults:
 
     @property
     def tpr_label(self) -> str:
-        """Name of the headline rate; of an unresolved one what it is in truth."""
+        """Name and unit of the headline rate; of an unresolved one what it is in truth."""
         if self.resolved:
-            return f"TPR at {100 * self.headline_fpr:g}% FPR"
-        return f"TPR at 0 false positives (FPR < {100 * self.smallest_fpr:.2g}%)"
+            return f"TPR (%) at {100 * self.headline_fpr:g}% FPR"
+        return f"TPR (%) at 0 false positives (FPR < {100 * self.smallest_fpr:.2g}%)"
 
     @property
     def resolved(self) -> bool:

@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from miagap.figures.style import Style, percent_label, sequential
+from miagap.figures.style import Style, log_percent, sequential
 from miagap.results import StudyResults
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
@@ -41,7 +41,8 @@ def _heat_map(
     )
     figure = style.figure(1.75 + 0.34 * max(len(row_names), 3))
     axes = figure.add_subplot()
-    norm = LogNorm(max(np.nanmin(values), floor), max(np.nanmax(values), 2 * floor))
+    low, high = max(np.nanmin(values), floor), max(np.nanmax(values), 2 * floor)
+    norm = LogNorm(low, high)
     colormap = sequential(0.0, 1.0)
     axes.set_facecolor("#F4F4F4")
     image = axes.imshow(np.maximum(values, floor), cmap=colormap, norm=norm, aspect="auto")
@@ -62,10 +63,10 @@ def _heat_map(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30)
-    bar.set_label(f"{study.tpr_label} (%)")
+    bar.set_label(study.tpr_label.replace(" (FPR", "\n(FPR"))
     note = f"mean over targets, ± half the width of its {100 * study.confidence:g}% interval"
     axes.set_title(note, loc="left", fontsize=style.small)
-    bar.ax.yaxis.set_major_formatter(percent_label)
+    log_percent(bar.ax.yaxis, few=high < 30 * low)
     bar.outline.set_visible(False)
     return figure, axes
 

@@ -113,14 +113,16 @@ def _left(study: StudyResults, curves: Sequence[Curve]) -> float:
 
 def _curves(study: StudyResults, curves: Sequence[Curve], style: Style, title: str) -> Figure:
     """Return a figure of curves with intervals; the legend follows their order at the headline."""
-    figure = style.figure(0.62 * style.width)
+    # Tall enough for the legend: curves, chance, two notes of two lines, its title.
+    lines = sum(1 + curve.label.count("\n") for curve in curves) + 6
+    figure = style.figure(max(0.62 * style.width, 0.6 + lines * 1.62 * style.small / 72))
     axes = figure.add_subplot()
     left = _left(study, curves)
     floor = _floor(curves, left)
     _frame(axes, study, left, floor)
     count = len(curves)
     zero = [_draw_curve(axes, curve, floor, place, count) for place, curve in enumerate(curves)]
-    axes.set_title(title, loc="left", pad=8)
+    figure.suptitle(title, x=0.01, ha="left")
     order = {curve.label: -rate_at(curve.rows, study.headline_fpr) for curve in curves}
     handles, labels = axes.get_legend_handles_labels()
     ranked = sorted(zip(handles, labels, strict=True), key=lambda pair: order.get(pair[1], np.inf))
@@ -131,7 +133,7 @@ def _curves(study: StudyResults, curves: Sequence[Curve], style: Style, title: s
     figure.legend(
         [handle for handle, _ in ranked],
         [label for _, label in ranked],
-        loc="outside right upper",
+        loc="outside right center",
         title=f"by TPR at {100 * study.headline_fpr:g}% FPR",
         title_fontsize=style.small,
         alignment="left",

@@ -59,7 +59,7 @@ def _targets(
         hidden[view.x],
         np.full(len(hidden), floor),
         c=hidden[view.color],
-        s=14,
+        s=26,
         alpha=0.6,
         marker=ZERO_MARKER,
         **looks,
@@ -145,7 +145,7 @@ def _scatter(study: StudyResults, style: Style, view: View) -> Figure:
         linear_percent(axes.xaxis)
     light_grid(axes)
     axes.set_xlabel(_LABELS[view.x])
-    axes.set_ylabel(f"{study.tpr_label} (%)")
+    axes.set_ylabel(study.tpr_label)
     if study.chance > floor:
         axes.axhline(study.chance, color="#8A8A8A", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(

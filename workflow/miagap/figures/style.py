@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from miagap.artifacts import write_atomic
 from miagap.errors import InputError
@@ -75,6 +75,7 @@ class Style:
             "font.size": self.font_size,
             "axes.labelsize": self.font_size,
             "axes.titlesize": self.font_size,
+            "figure.titlesize": self.font_size,
             "axes.linewidth": 0.7,
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -146,8 +147,18 @@ def percent_label(value: float, _: Any = None) -> str:
     return f"{100 * value:.6g}"
 
 
-def log_percent(axis: Axis) -> None:
-    """Label the decades of a logarithmic axis of shares in percent."""
+def log_percent(axis: Axis, few: bool = False) -> None:
+    """Label the decades of a logarithmic axis of shares in percent.
+
+    Args:
+        axis: the axis.
+        few: the axis spans few decades: label 2 and 5 of each decade too.
+    """
+    if few:
+        axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(percent_label))
+        return
     axis.set_major_locator(LogLocator(base=10))
     axis.set_minor_locator(LogLocator(base=10, subs=range(2, 10)))
     axis.set_major_formatter(FuncFormatter(percent_label))
