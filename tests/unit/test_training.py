@@ -1,5 +1,8 @@
 import itertools
 import math
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -132,6 +135,27 @@ def test_killed_and_resumed_gives_the_same_bits(pool, member, numerics, tmp_path
     assert saved.keys() == whole[1].keys()
     assert all(same(saved[name], whole[1][name]) for name in saved)
     assert not resume.path.exists()
+
+
+def test_killed_by_the_system_leaves_a_state_to_resume(pool, member, numerics, tmp_path):
+    resume = Resume(tmp_path / "state.safetensors", every=1)
+
+    def die(name, weights):
+        if name == "2":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = multiprocessing.get_context("fork").Process(
+        target=run, args=(pool, member, numerics), kwargs={"resume": resume, "on_checkpoint": die}
+    )
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    _, saved, lines = run(pool, member, numerics, resume=resume)
+    assert any("resumed after epoch 1" in line for line in lines)
+    _, whole, _ = run(pool, member, numerics)
+    assert list(saved) == list(whole)
+    assert all(same(saved[name], whole[name]) for name in whole)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_state_of_other_settings_is_ignored(pool, member, numerics, tmp_path):

@@ -5,6 +5,7 @@ convolutions and matrix products run in bfloat16.
 """
 
 import contextlib
+import ctypes
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -169,6 +170,7 @@ def configure(numerics: Numerics) -> None:
     torch.set_num_threads(numerics.threads)
     torch.set_flush_denormal(True)
     if numerics.device.type != "cuda":
+        _keep_freed_memory()
         return
     # TF32 would make "float32" mean something else on one device than on another.
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -178,3 +180,16 @@ def configure(numerics: Numerics) -> None:
     if numerics.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(numerics.deterministic)
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep freed blocks, as a step asks for the same ones a moment later.
+
+    Otherwise ResNet-18 takes 15,000 page faults per step of 64 images (up to 6% of its
+    time). On another C library nothing is done, and nothing but time depends on it.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # names and values of <malloc.h>
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, 1 << 30)
+        mallopt(trim_threshold, (1 << 31) - 1)
