@@ -112,7 +112,7 @@ def write_tensors(
     metadata: Mapping[str, str],
 ) -> None:
     """Write named arrays as one safetensors file, atomically."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with write_atomic(path) as temporary:
         save_file(contiguous, temporary, metadata=dict(metadata))
 
