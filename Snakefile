@@ -40,6 +40,7 @@ rule all:
     """The whole study: tables and figures."""
     default_target: True
     input:
+        rules.splits.output,
         TABLES,
         FIGURES,
 

@@ -248,9 +248,14 @@ class Study:
         """Return what the membership table depends on."""
         return canonical_json(self.values["splits"])
 
+    @property
+    def _drawing(self) -> dict[str, Any]:
+        """What a split and the reserve are drawn from; how many splits there are is no part."""
+        splits = self.values["splits"]
+        return {"split_seed": splits["seed"], "reserve_share": splits["reserve"]}
+
     def training_settings(self, technique: str) -> str:
         """Return what the weights of a technique's models depend on."""
-        splits = {key: self.values["splits"][key] for key in ("seed", "reserve")}
         compute = {
             key: self.values["compute"][key]
             for key in ("device", "precision", "threads", "deterministic")
@@ -260,7 +265,7 @@ class Study:
             {
                 "study_seed": self.seed,
                 "technique": technique,
-                "splits": splits,
+                "splits": self._drawing,
                 "model": self.values["model"],
                 "training": training,
                 "augmentations": self.augmentations(technique),
@@ -275,13 +280,14 @@ class Study:
             {
                 "model": self.values["model"],
                 "extraction": extraction,
+                "splits": self._drawing,
                 "compute": {k: self.values["compute"][k] for k in ("device", "threads")},
             }
         )
 
     def shadow_settings(self) -> str:
         """Return what a shadow pool holds: full logits only where an attack needs them."""
-        return canonical_json({"logits": "logits" in self.attack_needs})
+        return canonical_json({"logits": "logits" in self.attack_needs, "splits": self._drawing})
 
     def presentation_settings(self) -> str:
         """Return what tables and figures read from the tidy tables."""

@@ -7,7 +7,6 @@ for block in STUDY.blocks:
             f"extract_{block.name}"
         input:
             pool=rules.dataset.output.pool,
-            membership=ancient(rules.splits.output.membership),
             models=block_files(MODEL, block),
         output:
             logits=block_files(LOGIT, block),

@@ -3,7 +3,7 @@
 
 rule shadow_pool:
     input:
-        membership=ancient(rules.splits.output.membership),
+        pool=rules.dataset.output.pool,
         logits=expand(LOGIT, run=run_names(STUDY.pool_runs), allow_missing=True),
     output:
         pool=POOL,

@@ -1,4 +1,4 @@
-"""Which samples each split trains on, and which belong to the reserve."""
+"""Which samples each split trains on, and which belong to the reserve: a table to read."""
 
 
 rule splits:

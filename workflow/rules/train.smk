@@ -1,7 +1,8 @@
 """Models: one job trains the runs of a block, each run seeded by itself.
 
-A study that grows adds columns to the membership table and changes none (the seed of
-the splits is among the settings), so a newer table is no reason to train again.
+Each job draws the splits it trains on by itself, from their seed among the settings: an
+input that grows with the study (the membership table) would, as ``ancient``, hide the new
+models of a grown study from Snakemake, and otherwise retrain the old ones.
 """
 
 for block in STUDY.blocks:
@@ -11,7 +12,6 @@ for block in STUDY.blocks:
             f"train_{block.name}"
         input:
             pool=rules.dataset.output.pool,
-            membership=ancient(rules.splits.output.membership),
         output:
             models=block_files(MODEL, block),
             histories=expand(HISTORY, run=block.run_names, allow_missing=True),

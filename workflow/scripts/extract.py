@@ -32,9 +32,9 @@ with job.logged(snakemake.log[0]) as log:
         weights, trained = artifacts.read_tensors(source)
         run, checkpoint = Path(source).parent.name, Path(source).stem
         seed, split = parse_run_name(run)
-        member, _ = splits.read_membership(snakemake.input.membership, [split])
+        member = splits.split_members(len(pool), split, **settings["splits"])
         table = extraction.extract_checkpoint(
-            weights, model, pool, member[0], queries, settings["extraction"]["batch_size"]
+            weights, model, pool, member, queries, settings["extraction"]["batch_size"]
         )
         identity = {
             "seed": str(seed),

@@ -3,17 +3,17 @@
 import json
 from typing import TYPE_CHECKING
 
-from miagap import artifacts, job, shadow
+from miagap import artifacts, job, shadow, splits
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job.logged(snakemake.log[0]) as log:
     params = snakemake.params
-    reserve = artifacts.read_parquet(snakemake.input.membership, ["reserve"])["reserve"].to_numpy()
-    models = shadow.gather(
-        snakemake.input.logits, reserve, with_logits=json.loads(params.settings)["logits"]
-    )
+    settings = json.loads(params.settings)
+    labels, _ = artifacts.read_tensors(snakemake.input.pool, ["labels"])
+    reserve = splits.reserve_members(len(labels["labels"]), **settings["splits"])
+    models = shadow.gather(snakemake.input.logits, reserve, with_logits=settings["logits"])
     log(f"{models.signals.models} models, {models.signals.samples} samples")
     metadata = job.provenance(
         params.study,

@@ -28,12 +28,13 @@ with job.logged(snakemake.log[0]) as log:
         metadata=job.provenance(params.study, params.settings, params.code),
         identity=text_digest(params.settings, params.code, pool_metadata["checksum"]),
     )
+    reserve = splits.reserve_members(len(pool), **settings["splits"])
     store = Path(params.store) / technique
     folders = [Path(path).parent for path in output.histories]
     with job.exclusive(Path(params.store) / f"{technique}-{folders[0].name}.lock", log):
         for folder in folders:
             seed, split = parse_run_name(folder.name)
-            member, reserve = splits.read_membership(snakemake.input.membership, [split])
+            member = splits.split_members(len(pool), split, **settings["splits"])
             checkpoints = [
                 Path(path).stem.removeprefix("checkpoint-")
                 for path in output.models
@@ -41,7 +42,7 @@ with job.logged(snakemake.log[0]) as log:
             ]
             run = ModelId(technique, seed, split)
             own = store / folder.name
-            fleet.train_run(run, checkpoints, recipe, pool, member[0], reserve, compute, own, log)
+            fleet.train_run(run, checkpoints, recipe, pool, member, reserve, compute, own, log)
         for folder in folders:
             places = {Path(p).name: p for p in output if Path(p).parent == folder}
             keep.deliver(store / folder.name, places)
