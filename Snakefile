@@ -28,12 +28,20 @@ include: "workflow/rules/attack.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/plan.smk"
 
 
+# Jobs of seconds that read little, and the one that may need the internet: on a cluster they
+# run where Snakemake runs.
 localrules:
     all,
     models,
     scores,
+    dataset,
+    splits,
+    table,
+    figure,
+    plan,
 
 
 rule all:
@@ -58,8 +66,10 @@ rule scores:
 
 
 onstart:
-    take_study_lock()
+    if not only_planned():
+        take_study_lock()
 
 
 onsuccess:
-    show_outputs()
+    if not only_planned():
+        show_outputs()

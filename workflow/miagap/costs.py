@@ -216,7 +216,7 @@ class Costs:
         """Ask the models of a block at every query."""
         tuples = len(block.runs) * len(block.checkpoints)
         seconds = self.shape.samples * (self.queries * self._infer_seconds + 1e-6)
-        batch = self.study.values["extraction"]["batch_size"]
+        batch = self._infer_batch
         memory = self._torch_mb(0) + batch * self.network.activations * 4 / 3 / MB
         return Cost(
             TORCH_SECONDS + tuples * (seconds + 0.05),
@@ -261,8 +261,14 @@ class Costs:
     # --- parts --------------------------------------------------------------------------
 
     @property
+    def _infer_batch(self) -> int:
+        """Samples of one inference step; as ``Numerics.inference_batch`` where none is set."""
+        fastest = 128 if self.device.name.startswith("CPU") else 2048
+        return int(self.study.values["extraction"]["batch_size"] or fastest)
+
+    @property
     def _infer_seconds(self) -> float:
-        fixed = self.device.step_seconds / 3 / self.study.values["extraction"]["batch_size"]
+        fixed = self.device.step_seconds / 3 / self._infer_batch
         return 2 * self.network.macs / self.device.infer_rate + fixed
 
     def _augment_seconds(self, technique: str) -> float:

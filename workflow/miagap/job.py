@@ -46,6 +46,12 @@ def logged(path: str) -> Iterator[Log]:
             raise SystemExit(1) from None
 
 
+def export_library(folder: str) -> None:
+    """Let the processes that this one starts import the library from ``folder``."""
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([folder, *filter(None, known)]))
+
+
 def provenance(study: str, settings: str, code: str, **identity: object) -> dict[str, str]:
     """Return the metadata of an artifact: study, tuple, config digest, software versions.
 

@@ -11,12 +11,17 @@ rule collect:
         generalization=f"{RESULTS}/tables/generalization.parquet",
         pooled=f"{RESULTS}/tables/pooled.parquet",
         roc=f"{RESULTS}/tables/roc.parquet",
+    log:
+        f"{LOG}/collect.log",
+    benchmark:
+        f"{BENCHMARK}/collect.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: study_costs().collect()),
+        **NO_GPU,
     params:
         study=STUDY.name,
         code=CODE["collect"],
-    log:
-        f"{LOG}/collect.log",
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/collect.py"

@@ -1,31 +1,32 @@
-"""The study that the config describes, checked; names of files; digests of code; messages."""
+"""The study that the config describes, checked; names of files; what jobs ask for; messages."""
 
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 LIBRARY = str(ROOT / "workflow")
 SCRIPTS = ROOT / "workflow/scripts"
 sys.path.insert(0, LIBRARY)
-# Scripts run in processes of their own and import the library from here.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    dict.fromkeys([LIBRARY, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-)
 
 from miagap import config as configs
+from miagap import costs
 from miagap import job as jobs
 from miagap import study as studies
 from miagap.attacks.registry import ATTACKS
 from miagap.digest import code_digest
+from miagap.throughput import find_device
 
 
 def checked_config() -> dict:
     """Return the config with its defaults, or end with one line for each thing wrong with it."""
     files = [os.path.relpath(path) for path in workflow.configfiles]
     resolved = configs.resolve(config, known_attacks=ATTACKS, label=files[-1])
-    errors = [line for path in files for line in configs.duplicate_keys(path)] + resolved.errors
+    errors = [
+        line for path in files for line in configs.duplicate_keys(path)
+    ] + resolved.errors
     if workflow.is_main_process:
         for line in [f"warning: {text}" for text in resolved.warnings] + errors:
             print(line, file=sys.stderr)
@@ -39,13 +40,20 @@ RESULTS = STUDY.folder
 CODE = {path.stem: code_digest(path) for path in SCRIPTS.glob("*.py")}
 ENVIRONMENT = "../../envs/cpu.yaml"
 
-MODEL = RESULTS + "/models/{technique}/{run}/checkpoint-{checkpoint}.safetensors"
-HISTORY = RESULTS + "/models/{technique}/{run}/history.parquet"
-LOGIT = RESULTS + "/logits/{technique}/checkpoint-{checkpoint}/{run}.parquet"
-POOL = RESULTS + "/shadow/{technique}/checkpoint-{checkpoint}.safetensors"
-ATTACKED = RESULTS + "/attacks/{technique}/attacker-{attacker}/checkpoint-{checkpoint}"
-LOG = RESULTS + "/logs"
-BENCHMARK = RESULTS + "/benchmarks"
+MODEL = f"{RESULTS}/models/{{technique}}/{{run}}/checkpoint-{{checkpoint}}.safetensors"
+HISTORY = f"{RESULTS}/models/{{technique}}/{{run}}/history.parquet"
+LOGIT = f"{RESULTS}/logits/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
+POOL = f"{RESULTS}/shadow/{{technique}}/checkpoint-{{checkpoint}}.safetensors"
+ATTACKED = (
+    f"{RESULTS}/attacks/{{technique}}/attacker-{{attacker}}/checkpoint-{{checkpoint}}"
+)
+PARTS = ["scores", "roc", "metrics"]
+LOG = f"{RESULTS}/logs"
+BENCHMARK = f"{RESULTS}/benchmarks"
+
+
+# Scripts run in processes of their own and import the library from the same place.
+jobs.export_library(LIBRARY)
 
 
 wildcard_constraints:
@@ -64,6 +72,87 @@ def block_files(pattern: str, block: studies.Block) -> list[str]:
     """Return a block's files, one for each run and checkpoint, for any technique."""
     names = {"run": block.run_names, "checkpoint": block.checkpoints}
     return expand(pattern, **names, allow_missing=True)
+
+
+def gpu_request() -> str:
+    """Return the GPU that the profile asks for (`gres` of its default-resources), if any."""
+    request = (workflow.resource_settings.default_resources or {}).get("gres")
+    return str(getattr(request, "raw", request) or "")
+
+
+def expected_device() -> str:
+    """Return which device to estimate with: the config's, or what the profile asks for.
+
+    A login node has no GPU, but the jobs that it submits may.
+    """
+    named, device = STUDY.values["plan"]["device"], STUDY.values["compute"]["device"]
+    if named is not None or device != "auto":
+        return named or device
+    return "cuda" if "gpu" in gpu_request() or "shard" in gpu_request() else "auto"
+
+
+@cache
+def study_costs() -> costs.Costs:
+    """Return the estimates of all jobs; made when the first job is looked at."""
+    summary = Path(RESULTS) / "dataset/summary.json"
+    shape = costs.pool_shape(STUDY.values["dataset"], summary)
+    return costs.Costs(STUDY, shape, find_device(expected_device())[1])
+
+
+def asks(cost) -> dict:
+    """Return a job's resources from its estimate, a function of the wildcards."""
+    return {
+        "mem_mb": lambda wildcards, attempt: cost(wildcards).request_mb(attempt),
+        "runtime": lambda wildcards, attempt: cost(wildcards).request_minutes(
+            attempt, study_costs().device.factor
+        ),
+    }
+
+
+# A rule without a `gres` of its own asks for the profile's GPU.
+NO_GPU = {"gres": ""}
+
+
+def asks_gpu(cost) -> dict:
+    """Return the resources of a job that computes on the study's device."""
+    if STUDY.values["compute"]["device"] == "cpu":
+        return {**asks(cost), **NO_GPU}
+    memory = lambda wildcards: round(cost(wildcards).gpu_memory_mb)
+    return {**asks(cost), "gpu_jobs": 1, "gpu_mem_mb": memory}
+
+
+def only_planned() -> bool:
+    """Tell whether nothing but the plan was asked for: it changes nothing and needs no lock."""
+    return set(workflow.dag_settings.targets) == {"plan"}
+
+
+def attacker_pool(wildcards) -> str:
+    """Return the shadow pool that attacks a group."""
+    epoch = STUDY.attacker_checkpoint(
+        wildcards.technique, wildcards.attacker, wildcards.checkpoint
+    )
+    return expand(POOL, technique=wildcards.attacker, checkpoint=epoch)[0]
+
+
+def tuple_files(part: str) -> list[str]:
+    """Return one file of every attacked tuple: its scores, ROC points or metrics."""
+    return [
+        f"{folder}/{protocol}/{run}.{part}.parquet"
+        for protocol in STUDY.protocols
+        for group in STUDY.attack_groups
+        for folder in expand(ATTACKED, **vars(group))
+        for run in run_names(STUDY.targets(protocol))
+    ]
+
+
+def group_files(part: str) -> list[str]:
+    """Return one file of every attacked group: its pooled estimates or curves."""
+    return [
+        f"{folder}/{protocol}.{part}.parquet"
+        for protocol in STUDY.protocols
+        for group in STUDY.attack_groups
+        for folder in expand(ATTACKED, **vars(group))
+    ]
 
 
 def take_study_lock() -> None:

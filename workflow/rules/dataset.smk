@@ -5,13 +5,13 @@ rule dataset:
     output:
         pool=f"{RESULTS}/dataset/pool.safetensors",
         summary=f"{RESULTS}/dataset/summary.json",
-    params:
-        study=STUDY.name,
-        settings=STUDY.dataset_settings(),
-        code=CODE["dataset"],
     log:
         f"{LOG}/dataset.log",
     conda:
         ENVIRONMENT
+    params:
+        study=STUDY.name,
+        settings=STUDY.dataset_settings(),
+        code=CODE["dataset"],
     script:
         "../scripts/dataset.py"

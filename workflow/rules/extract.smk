@@ -10,10 +10,6 @@ for block in STUDY.blocks:
             models=block_files(MODEL, block),
         output:
             logits=block_files(LOGIT, block),
-        params:
-            study=STUDY.name,
-            settings=STUDY.extraction_settings(),
-            code=CODE["extract"],
         log:
             f"{LOG}/extract/{{technique}}/{block.name}.log",
         benchmark:
@@ -22,6 +18,13 @@ for block in STUDY.blocks:
             technique="|".join(map(re.escape, block.techniques)),
         conda:
             ENVIRONMENT
+        threads: STUDY.values["compute"]["threads"]
+        resources:
+            **asks_gpu(lambda wildcards, block=block: study_costs().extract(block)),
+        params:
+            study=STUDY.name,
+            settings=STUDY.extraction_settings(),
+            code=CODE["extract"],
         script:
             "../scripts/extract.py"
 

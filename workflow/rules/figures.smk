@@ -17,17 +17,17 @@ rule figure:
             labels={"figure": "{figure}"},
         ),
         others=[f"{RESULTS}/figures/{{figure}}.{form}" for form in FORMATS[1:]],
+    log:
+        f"{LOG}/figure/{{figure}}.log",
+    wildcard_constraints:
+        figure="|".join(map(re.escape, FIGURE_NAMES)),
+    conda:
+        ENVIRONMENT
     params:
         study=STUDY.name,
         settings=STUDY.presentation_settings(),
         style=STUDY.figure_settings(),
         code=CODE["figure"],
-    wildcard_constraints:
-        figure="|".join(map(re.escape, FIGURE_NAMES)),
-    log:
-        f"{LOG}/figure/{{figure}}.log",
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/figure.py"
 

@@ -7,15 +7,18 @@ rule shadow_pool:
         logits=expand(LOGIT, run=run_names(STUDY.pool_runs), allow_missing=True),
     output:
         pool=POOL,
-    params:
-        study=STUDY.name,
-        settings=STUDY.shadow_settings(),
-        code=CODE["shadow"],
     log:
         f"{LOG}/shadow/{{technique}}/checkpoint-{{checkpoint}}.log",
     benchmark:
         f"{BENCHMARK}/shadow/{{technique}}/checkpoint-{{checkpoint}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: study_costs().shadow()),
+        **NO_GPU,
+    params:
+        study=STUDY.name,
+        settings=STUDY.shadow_settings(),
+        code=CODE["shadow"],
     script:
         "../scripts/shadow.py"

@@ -6,13 +6,13 @@ rule splits:
         pool=rules.dataset.output.pool,
     output:
         membership=f"{RESULTS}/splits/membership.parquet",
-    params:
-        study=STUDY.name,
-        settings=STUDY.split_settings(),
-        code=CODE["splits"],
     log:
         f"{LOG}/splits.log",
     conda:
         ENVIRONMENT
+    params:
+        study=STUDY.name,
+        settings=STUDY.split_settings(),
+        code=CODE["splits"],
     script:
         "../scripts/splits.py"

@@ -20,16 +20,16 @@ rule table:
             category="Tables",
             labels={"table": "{table}"},
         ),
+    log:
+        f"{LOG}/table/{{table}}.log",
+    wildcard_constraints:
+        table="|".join(TABLE_NAMES),
+    conda:
+        ENVIRONMENT
     params:
         study=STUDY.name,
         settings=STUDY.presentation_settings(),
         code=CODE["table"],
-    wildcard_constraints:
-        table="|".join(TABLE_NAMES),
-    log:
-        f"{LOG}/table/{{table}}.log",
-    conda:
-        ENVIRONMENT
     script:
         "../scripts/table.py"
 

@@ -15,11 +15,6 @@ for block in STUDY.blocks:
         output:
             models=block_files(MODEL, block),
             histories=expand(HISTORY, run=block.run_names, allow_missing=True),
-        params:
-            study=STUDY.name,
-            store=f"{RESULTS}/state",
-            settings=lambda wildcards: STUDY.training_settings(wildcards.technique),
-            code=CODE["train"],
         log:
             f"{LOG}/train/{{technique}}/{block.name}.log",
         benchmark:
@@ -28,5 +23,17 @@ for block in STUDY.blocks:
             technique="|".join(map(re.escape, block.techniques)),
         conda:
             ENVIRONMENT
+        threads: STUDY.values["compute"]["threads"]
+        resources:
+            **asks_gpu(
+                lambda wildcards, block=block: study_costs().train(
+                    block, wildcards.technique
+                )
+            ),
+        params:
+            study=STUDY.name,
+            store=f"{RESULTS}/state",
+            settings=lambda wildcards: STUDY.training_settings(wildcards.technique),
+            code=CODE["train"],
         script:
             "../scripts/train.py"

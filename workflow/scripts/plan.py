@@ -1,0 +1,24 @@
+"""Print what the study will cost, and what it took so far."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from miagap import plan
+from miagap.attacks.registry import ATTACKS
+from miagap.costs import Costs, pool_shape
+from miagap.study import Study
+from miagap.throughput import find_device
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+params = snakemake.params
+study = Study(json.loads(params.values), ATTACKS)
+shape = pool_shape(study.values["dataset"], Path(study.folder) / "dataset/summary.json")
+name, device = find_device(params.device)
+costs = Costs(study, shape, device)
+files = plan.existing_files(Path(study.folder))
+stages = plan.plan_stages(plan.study_jobs(costs, params.patterns), files)
+kept = study.values["extraction"]["keep_models"]
+print(f"\n{plan.describe(costs, name, stages, params.at_once, kept)}\n")
