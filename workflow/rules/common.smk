@@ -32,6 +32,7 @@ def checked_config() -> dict:
             print(line, file=sys.stderr)
     if errors:
         raise SystemExit(1)
+    config.update(resolved.values)  # the report shows every setting, defaults too
     return resolved.values
 
 
