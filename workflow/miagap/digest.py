@@ -7,6 +7,7 @@ Comments, docstrings and formatting do not count: they cannot change a number.
 """
 
 import ast
+import functools
 import hashlib
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def _reachable(script: Path) -> set[Path]:
     return found
 
 
-def _imported(path: Path) -> list[Path]:
+@functools.cache
+def _imported(path: Path) -> tuple[Path, ...]:
     """Return the files of ``miagap`` that a file imports anywhere, lazily or not."""
-    files = []
+    files: list[Path] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -52,7 +54,7 @@ def _imported(path: Path) -> list[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             files.extend(_files_of(name))
-    return files
+    return tuple(files)
 
 
 def _files_of(module: str) -> list[Path]:
@@ -68,6 +70,7 @@ def _files_of(module: str) -> list[Path]:
     return files
 
 
+@functools.cache
 def _normalised(path: Path) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):

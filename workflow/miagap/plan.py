@@ -81,7 +81,10 @@ def study_jobs(costs: Costs, patterns: Mapping[str, str]) -> list[Job]:
         patterns: places of ``model``, ``logit``, ``pool``, ``attacked``, ``benchmark`` and
             ``collected``, with wildcards in braces, as the rules have them.
     """
-    study, jobs = costs.study, []
+    study = costs.study
+    jobs: list[Job] = []
+    # Models that are dropped after extraction have been there if their logits are.
+    trained = "model" if study.values["extraction"]["keep_models"] else "logit"
     marks = patterns["benchmark"]
     for block in study.blocks:
         extract = costs.extract(block)
@@ -91,7 +94,7 @@ def study_jobs(costs: Costs, patterns: Mapping[str, str]) -> list[Job]:
                 for run, checkpoint in product(block.run_names, block.checkpoints)
             ]
             for stage, pattern, cost in (
-                ("train", "model", costs.train(block, technique)),
+                ("train", trained, costs.train(block, technique)),
                 ("extract", "logit", extract),
             ):
                 files = tuple(patterns[pattern].format(**one) for one in tuples)
@@ -229,9 +232,7 @@ def _table(plans: Sequence[StagePlan]) -> list[str]:
     ]
 
 
-def _totals(
-    costs: Costs, plans: Sequence[StagePlan], at_once: int, keep_models: bool
-) -> list[str]:
+def _totals(costs: Costs, plans: Sequence[StagePlan], at_once: int, keep_models: bool) -> list[str]:
     device = costs.device
     timed = any(plan.timed for plan in plans if plan.stage in DEVICE_STAGES)
     factor = 1.5 if timed else device.factor

@@ -122,6 +122,18 @@ def asks_gpu(cost) -> dict:
     return {**asks(cost), "gpu_jobs": 1, "gpu_mem_mb": memory}
 
 
+def kept_models(paths: list[str]) -> list[str]:
+    """Mark models for removal after their extraction where the study does not keep them."""
+    return paths if STUDY.values["extraction"]["keep_models"] else temp(paths)
+
+
+def jobs_at_once() -> int:
+    """Return how many jobs this call may run at once (`--jobs` on a cluster, else `--cores`)."""
+    limits = workflow.resource_settings
+    cores = limits.cores if limits.nodes is None else limits.nodes
+    return max(1, min(cores or 1, 10_000) // STUDY.values["compute"]["threads"])
+
+
 def only_planned() -> bool:
     """Tell whether nothing but the plan was asked for: it changes nothing and needs no lock."""
     return set(workflow.dag_settings.targets) == {"plan"}

@@ -13,7 +13,7 @@ for block in STUDY.blocks:
         input:
             pool=rules.dataset.output.pool,
         output:
-            models=block_files(MODEL, block),
+            models=kept_models(block_files(MODEL, block)),
             histories=expand(HISTORY, run=block.run_names, allow_missing=True),
         log:
             f"{LOG}/train/{{technique}}/{block.name}.log",

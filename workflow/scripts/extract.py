@@ -1,10 +1,11 @@
 """Ask the models of a block at every query of every sample."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miagap import artifacts, datasets, extraction, job, numerics, splits
+from miagap import artifacts, datasets, extraction, gpu_slots, job, numerics, splits
 from miagap.device_pool import place
 from miagap.models import ModelSettings
 from miagap.queries import parse_queries
@@ -13,9 +14,13 @@ from miagap.study import parse_run_name
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-with job.logged(snakemake.log[0]) as log:
+with contextlib.ExitStack() as stack, job.logged(snakemake.log[0]) as log:
     params = snakemake.params
     settings = json.loads(params.settings)
+    # Where and with whom a job runs changes no result: read past params, whose change would rerun.
+    shared = (snakemake.config.get("compute") or {}).get("jobs_per_gpu", 1)
+    memory = snakemake.resources.get("gpu_mem_mb", 0)
+    stack.enter_context(gpu_slots.job_gpu(settings["compute"]["device"], shared, memory, log))
     compute = numerics.resolve(
         numerics.ComputeSettings.from_config({**settings["compute"], "precision": "float32"})
     )

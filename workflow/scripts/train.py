@@ -1,10 +1,11 @@
 """Train the runs of a block."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miagap import artifacts, datasets, fleet, job, keep, numerics, splits
+from miagap import artifacts, datasets, fleet, gpu_slots, job, keep, numerics, splits
 from miagap.device_pool import place
 from miagap.digest import text_digest
 from miagap.study import ModelId, parse_run_name
@@ -12,10 +13,14 @@ from miagap.study import ModelId, parse_run_name
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-with job.logged(snakemake.log[0]) as log:
+with contextlib.ExitStack() as stack, job.logged(snakemake.log[0]) as log:
     params, output = snakemake.params, snakemake.output
     technique = snakemake.wildcards.technique
     settings = json.loads(params.settings)
+    # Where and with whom a job runs changes no result: read past params, whose change would rerun.
+    shared = (snakemake.config.get("compute") or {}).get("jobs_per_gpu", 1)
+    memory = snakemake.resources.get("gpu_mem_mb", 0)
+    stack.enter_context(gpu_slots.job_gpu(settings["compute"]["device"], shared, memory, log))
     compute = numerics.resolve(numerics.ComputeSettings.from_config(settings["compute"]))
     numerics.configure(compute)
     _, pool_metadata = artifacts.read_tensors(snakemake.input.pool, [])
