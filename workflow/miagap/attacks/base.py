@@ -12,6 +12,39 @@ from miagap.attacks.signals import Problem
 from miagap.errors import InputError
 
 NEEDS = frozenset({"phi", "loss", "logits", "reserve"})
+# Signals that the models are asked for beyond their logits, by jobs of their own
+# (``miagap.measurements`` has a module of each name): what each says of a sample.
+MEASURED = {
+    "merlin": "share of noisy copies with a greater loss",
+    "augmented": "whether the label is right, at each of several shifts or rotations",
+    "robustness": "share of noisy copies with the right label, at each of several strengths",
+    "boundary": "distance to the nearest place found with another label, from labels alone",
+    "white_box": "sizes of gradients and activations of the last layers",
+    "features": "activations below the last layer",
+    "distilled": "phi under models distilled from this one",
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A signal with the settings that its values depend on.
+
+    Attributes:
+        kind: a name of ``MEASURED``.
+        parameters: settings by name, in order.
+    """
+
+    kind: str
+    parameters: tuple[tuple[str, Any], ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the signal, fit for files: ``merlin-100-0.01``."""
+        return "-".join([self.kind, *(_word(value) for _, value in self.parameters)])
+
+
+def _word(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)
@@ -77,6 +110,8 @@ class Attack:
         parameters: settings by name.
         needs_if: further needs of some parameter values.
         cost: one line for the documentation.
+        measured: for each signal of ``MEASURED`` among the needs, the names of the parameters
+            that it is measured with.
     """
 
     method: str
@@ -88,6 +123,17 @@ class Attack:
     parameters: Mapping[str, Parameter]
     cost: str
     needs_if: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    measured: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def needs_of(self, parameters: Mapping[str, Any]) -> frozenset[str]:
+        """Return what the attack needs with these parameters."""
+        further = [need for (k, v), need in self.needs_if.items() if parameters[k] == v]
+        return self.needs.union(*further)
+
+    def measurements(self, parameters: Mapping[str, Any]) -> tuple[Measurement, ...]:
+        """Return the signals that must be measured for the attack with these parameters."""
+        kinds = sorted(self.needs_of(parameters) & MEASURED.keys())
+        return tuple(measurement(kind, self.measured.get(kind, ()), parameters) for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -97,6 +143,28 @@ class AttackSpec:
     name: str
     method: str
     parameters: Mapping[str, Any]
+
+
+def measurement(kind: str, names: tuple[str, ...], parameters: Mapping[str, Any]) -> Measurement:
+    """Return a signal measured with some of an attack's parameters."""
+    return Measurement(kind, tuple((name, parameters[name]) for name in names))
+
+
+def measured_signal(
+    problem: Problem, attack: Attack, kind: str, parameters: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a measured signal of targets and shadow models, each (M, n, ...).
+
+    Raises:
+        InputError: the signals lack it.
+    """
+    key = measurement(kind, attack.measured.get(kind, ()), parameters).key
+    if key not in problem.targets.extra or key not in problem.shadows.extra:
+        raise InputError(
+            f"attacks.{problem.name}: needs the signal {key}, which was not measured; "
+            "read it with measurements() of the registry"
+        )
+    return problem.targets.extra[key], problem.shadows.extra[key]
 
 
 def require_logits(problem: Problem) -> None:
