@@ -6,13 +6,13 @@ CONFIG ?= config.yaml
 CORES ?= all
 BIN := $(VENV)/bin
 
-.PHONY: run report test check format lock docs clean help
+.PHONY: run test check format lock docs clean help
 
 help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 run: $(VENV)/.run  ## Run the study of CONFIG (default: config.yaml), then make its report.
-	@$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+	@$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $$(test -t 1 && echo --logger rich || echo --quiet rules)
 	@$(BIN)/python workflow/make_report.py --configfile $(CONFIG)
 
 test: $(VENV)/.test  ## Run all tests.
@@ -24,13 +24,16 @@ check: $(VENV)/.test  ## Format, lint, types, documentation.
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
-	PYTHONPATH=workflow $(BIN)/python -m miagap.config_reference --check
+	$(BIN)/python -m miagap.config_reference --check
 
-format: $(VENV)/.test  ## Format the code, write the generated documentation.
+format: $(VENV)/.test docs  ## Format the code, write the generated documentation.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow/rules
-	PYTHONPATH=workflow $(BIN)/python -m miagap.config_reference
+
+docs: $(VENV)/.test  ## Write docs/config.md and docs/attacks.md from the schema and the attacks.
+	$(BIN)/python -m miagap.config_reference
+	$(BIN)/python -m miagap.attacks.registry
 
 lock: $(VENV)/.test  ## Renew requirements.lock for Python 3.11 to 3.13.
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --upgrade \
