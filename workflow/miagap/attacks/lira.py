@@ -28,15 +28,17 @@ of all IN phi about one common mean and serves OUT as well, and its offline scor
 log density, which also calls samples members whose phi is far *below* the OUT mean.
 ``compat: mi_lira_2021`` does the same. For splits in which samples have unequally many IN
 models, that code keeps of each sample the first ones only, as many as every sample has; so does
-compat. All else here uses all models.
+compat. All else here uses all models of paired splits, and of others equally many for each sample
+(:mod:`miagap.attacks.selection`).
 
 How leave-one-out is fast: a sample's sums over all shadow models are formed once, and for each
 target the contribution of its own pair is taken off; medians come from sorted columns by rank.
+Splits that are not paired give every target models of its own: there sums are formed anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +105,10 @@ class Side:
         self._repair(variance, excluded, count)
         centre = self.shift + offset if self.ranked is None else self._median(excluded, count)
         return Moments(count, centre, variance)
+
+    def whole(self) -> Moments:
+        """Return the statistics of all models of the side."""
+        return self.without(np.empty(0, dtype=np.int64))
 
     def _repair(self, variance: np.ndarray, excluded: np.ndarray, count: np.ndarray) -> None:
         """Recompute, in place, variances that subtraction left with too few digits."""
@@ -177,15 +183,14 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     _check_counts(problem, groups, plan)
     scores = np.empty((len(problem.tasks), shadows.samples))
     if plan.compat:
-        uneven = [group for group in groups if not _even(problem, group)]
-        groups = [group for group in groups if _even(problem, group)]
-        for group in uneven:
-            scores[group.tasks] = _score_truncated(problem, group, plan)
+        for group in groups:
+            if group.each is not None:
+                scores[group.tasks] = _score_truncated(problem, group, plan)
+        groups = [group for group in groups if group.each is None]
     deviations = _fixed_deviations(problem, groups, plan) if plan.fixed else None
     for part in chunks(shadows.samples, _chunk_size(problem)):
-        sides = _sides(problem, part, plan)
-        for number, group in enumerate(groups):
-            moments = [side.without(group.excluded) for side in sides]
+        all_moments = _all_moments(problem, groups, part, plan)
+        for number, (group, moments) in enumerate(zip(groups, all_moments, strict=True)):
             stds = [
                 _deviation(m, plan, None if deviations is None else deviations[number][i])
                 for i, m in enumerate(moments)
@@ -193,12 +198,6 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
             values = problem.targets.phi[group.targets, :, part]
             scores[group.tasks, part] = _statistic(values, moments, stds, plan)
     return scores
-
-
-def _even(problem: Problem, group: Group) -> bool:
-    """Tell whether all samples outside the reserve have equally many IN models of a group."""
-    inside = problem.shadows.member[group.kept].sum(axis=0)[~problem.reserve]
-    return inside.size == 0 or bool(inside.min() == inside.max())
 
 
 def _score_truncated(problem: Problem, group: Group, plan: _Plan) -> np.ndarray:
@@ -218,8 +217,7 @@ def _score_truncated(problem: Problem, group: Group, plan: _Plan) -> np.ndarray:
     scores = np.empty((group.tasks.size, problem.shadows.samples))
     for part in chunks(problem.shadows.samples, _chunk_size(problem)):
         phi = problem.shadows.phi[group.kept, :, part]
-        none = np.empty(0, dtype=np.int64)
-        moments = [Side(phi, mask[:, part], plan.median).without(none) for mask in masks]
+        moments = [Side(phi, mask[:, part], plan.median).whole() for mask in masks]
         stds = [
             _deviation(m, plan, None if fixed is None else fixed[i]) for i, m in enumerate(moments)
         ]
@@ -234,12 +232,22 @@ def _chunk_size(problem: Problem) -> int:
     return max(64, CHUNK_BYTES // (8 * models * queries))
 
 
-def _sides(problem: Problem, part: slice, plan: _Plan) -> list[Side]:
-    """Return the OUT side and, for the online attack, the IN side of a chunk."""
+def _all_moments(
+    problem: Problem, groups: list[Group], part: slice, plan: _Plan
+) -> Iterator[list[Moments]]:
+    """Yield for each group the moments of a chunk's OUT side and, online, of its IN side."""
     phi = problem.shadows.phi[:, :, part]
     member = problem.shadows.member[:, part]
-    masks = [~member, member] if plan.online else [~member]
-    return [Side(phi, mask, plan.median) for mask in masks]
+    common: list[Side] = []
+    if any(group.each is None for group in groups):
+        masks = [~member, member] if plan.online else [~member]
+        common = [Side(phi, mask, plan.median) for mask in masks]
+    for group in groups:
+        if group.each is None:
+            yield [side.without(group.excluded) for side in common]
+        else:
+            chosen = problem.sides(group, part)[: 2 if plan.online else 1]
+            yield [Side(phi[group.kept], mask, plan.median).whole() for mask in chosen]
 
 
 def _check_counts(problem: Problem, groups: list[Group], plan: _Plan) -> None:
@@ -250,7 +258,10 @@ def _check_counts(problem: Problem, groups: list[Group], plan: _Plan) -> None:
     total = member.sum(axis=0)
     for group in groups:
         inside = total - member[group.excluded].sum(axis=0)
-        sides = [("OUT", group.kept.size - inside)] + ([("IN", inside)] if plan.online else [])
+        outside = group.kept.size - inside
+        if group.each is not None:
+            inside = outside = np.array([group.each])
+        sides = [("OUT", outside)] + ([("IN", inside)] if plan.online else [])
         for side, count in sides:
             if count.size and count.min() < need:
                 raise InputError(
@@ -300,9 +311,8 @@ def _fixed_deviations(problem: Problem, groups: list[Group], plan: _Plan) -> lis
     mean_only = _Plan(plan.online, True, False, plan.spherical, False)
     for part in chunks(problem.shadows.samples, _chunk_size(problem)):
         used = ~problem.reserve[part]
-        for s, side in enumerate(_sides(problem, part, mean_only)):
-            for g, group in enumerate(groups):
-                moments = side.without(group.excluded)
+        for g, both in enumerate(_all_moments(problem, groups, part, mean_only)):
+            for s, moments in enumerate(both):
                 weight = moments.count * used
                 squares[g, s] += np.maximum(moments.variance, 0.0) @ weight
                 counts[g, s] += weight.sum()

@@ -40,7 +40,7 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
         references = tuple(int(m) for m in group.kept[: parameters["references"]])
         if references not in selected:
             selected[references] = vulnerable(problem, references, parameters)
-        moments = out_moments(problem, group.kept)
+        moments = out_moments(problem, group)
         phi = problem.targets.phi[group.targets, 0]
         test = -log_ndtr(-(phi - moments.mean) / moments.std)
         scores[group.tasks] = np.where(selected[references], test, NO_GUESS)

@@ -141,22 +141,23 @@ def top_three(probabilities: np.ndarray) -> np.ndarray:
 
 def _draw(
     problem: Problem,
+    group: Group,
     models: np.ndarray,
     samples: np.ndarray,
     records: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw points of shadow models and samples, as many IN as OUT: models, samples, member.
+    """Draw points of a group's models and samples, as many IN as OUT: models, samples, member.
 
     With replacement, so that every class gives the same number of records.
 
     Raises:
         InputError: the samples are members of all of these models, or of none.
     """
-    member = problem.shadows.member[np.ix_(models, samples)]
     parts = []
-    for inside in (False, True):
-        row, column = np.nonzero(member == inside)
+    rows = np.searchsorted(group.kept, models)
+    for side in problem.sides(group, samples):
+        row, column = np.nonzero(side[rows])
         if row.size == 0:
             raise InputError(
                 f"attacks.{problem.name}: shadow models lack members or non-members of a class; "
@@ -180,7 +181,9 @@ def score_shokri(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
         inputs, member = [], []
         for label in classes:
             samples = np.flatnonzero((problem.labels == label) & ~problem.reserve)
-            models, points, inside = _draw(problem, group.kept, samples, parameters["records"], rng)
+            models, points, inside = _draw(
+                problem, group, group.kept, samples, parameters["records"], rng
+            )
             inputs.append(posteriors(shadows, models, points))
             member.append(inside)
         networks = fit(
@@ -204,7 +207,7 @@ def score_salem_1(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray
     for group in problem.groups():
         rng = group_generator(problem, group)
         shadow = np.array([_one_shadow(problem, group)])
-        models, samples, member = _draw(problem, shadow, used, parameters["records"], rng)
+        models, samples, member = _draw(problem, group, shadow, used, parameters["records"], rng)
         inputs = top_three(posteriors(shadows, models, samples))
         networks = fit(inputs[None], member[None], parameters["hidden"], parameters["epochs"], rng)
         for task, target in zip(group.tasks, group.targets, strict=True):

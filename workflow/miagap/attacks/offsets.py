@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from miagap.attacks.base import Attack, Parameter
-from miagap.attacks.references import PairSums, excluded_pairs
+from miagap.attacks.references import ReferenceMeans
 from miagap.attacks.signals import Problem, Signals
 from miagap.errors import InputError
 
@@ -31,13 +31,13 @@ def _signal(signals: Signals, name: str) -> np.ndarray:
 def _score(problem: Problem, signal: str, midpoint: bool) -> np.ndarray:
     """Score by the signal minus each sample's offset, float64 (tasks, n)."""
     shadows = problem.shadows
-    sums = PairSums(_signal(shadows, signal), shadows.member, shadows.pair)
+    references = ReferenceMeans(problem, _signal(shadows, signal))
     values = _signal(problem.targets, signal)
     scores = np.empty((len(problem.tasks), shadows.samples))
     for group in problem.groups():
-        means = sums.means(excluded_pairs(problem, group))
+        means = references.means(group)
         offset = 0.5 * (means.inside + means.outside) if midpoint else means.outside
-        if np.isnan(offset[~problem.reserve]).any():
+        if np.isnan(offset[problem.usable(group)]).any():
             raise InputError(
                 f"attacks.{problem.name}: needs an IN and an OUT shadow model of every sample; "
                 "raise splits.count"

@@ -153,8 +153,8 @@ def score_reference(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarr
     """Score every task by attack R, float64 (tasks, n)."""
     scores = np.empty((len(problem.tasks), problem.shadows.samples))
     for group in problem.groups():
-        outside = group.kept.size - problem.shadows.member[group.kept].sum(axis=0)
-        if outside[~problem.reserve].min(initial=2) < 2:
+        outside = problem.sides(group)[0].sum(axis=0)
+        if outside[problem.usable(group)].min(initial=2) < 2:
             raise InputError(
                 f"attacks.{problem.name}: needs at least 2 OUT shadow models of every sample; "
                 "raise splits.count"
@@ -166,14 +166,14 @@ def score_reference(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarr
 def _score_group(problem: Problem, group: Group, smoothing: str) -> np.ndarray:
     """Return attack R's scores of one group's tasks, float64 (K, n)."""
     targets, shadows = problem.targets, problem.shadows
-    moments = out_moments(problem, group.kept)
+    moments = out_moments(problem, group)
     scores = np.empty((group.tasks.size, shadows.samples))
     for part in chunks(shadows.samples, 8192):
-        out = ~shadows.member[group.kept, part]
+        out, _ = problem.sides(group, part)
         # Losses of IN models are moved where they are never counted nor nearest.
         references = np.where(out, shadows.loss[group.kept, part], np.inf)
         references.sort(axis=0)
-        count = out.sum(axis=0)
+        count = np.maximum(out.sum(axis=0), 1)
         for row, target in enumerate(group.targets):
             loss = targets.loss[target, part]
             below = (references <= loss).sum(axis=0)

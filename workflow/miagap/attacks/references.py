@@ -26,17 +26,21 @@ class Means:
     outside: np.ndarray
 
 
-class PairSums:
-    """Sums of a value over each pair's IN and OUT models, from which any group's means follow.
+class ReferenceMeans:
+    """Means of a value over the IN and OUT shadow models that groups may use.
+
+    Sums over each pair are formed once, and for a group those of its excluded pairs are taken
+    off. A group that uses equal numbers of models (``Group.each``) is summed anew.
 
     Args:
+        problem: gives the shadow models.
         values: float64 (M, n), a value of every shadow model and sample.
-        member: bool (M, n).
-        pair: int64 (M,), each model's pair.
     """
 
-    def __init__(self, values: np.ndarray, member: np.ndarray, pair: np.ndarray) -> None:
-        self.pairs, self.row = np.unique(pair, return_inverse=True)
+    def __init__(self, problem: Problem, values: np.ndarray) -> None:
+        self.problem, self.values = problem, values
+        member = problem.shadows.member
+        self.pairs, self.row = np.unique(problem.shadows.pair, return_inverse=True)
         shape = (2, self.pairs.size, values.shape[1])
         # Centred per sample, so that taking a pair off does not cancel digits.
         self.shift = values.mean(axis=0)
@@ -50,34 +54,56 @@ class PairSums:
         self.total = self.sums.sum(axis=1)
         self.total_count = self.counts.sum(axis=1)
 
-    def means(self, excluded_pairs: np.ndarray) -> Means:
-        """Return the means over the models of all but some pairs."""
-        gone = np.isin(self.pairs, excluded_pairs)
+    def means(self, group: Group) -> Means:
+        """Return the means over a group's models."""
+        if group.each is not None:
+            sums, counts, _ = self._chosen(group)
+            outside, inside = self.shift + _divide(sums, counts)
+            return Means(inside, outside)
+        gone = np.isin(self.pairs, excluded_pairs(self.problem, group))
         sums = self.total - self.sums[:, gone].sum(axis=1)
         counts = self.total_count - self.counts[:, gone].sum(axis=1)
         outside, inside = self.shift + _divide(sums, counts)
         return Means(inside, outside)
 
-    def means_at(
-        self, excluded_pairs: np.ndarray, models: np.ndarray, samples: np.ndarray
-    ) -> Means:
+    def means_at(self, group: Group, models: np.ndarray, samples: np.ndarray) -> Means:
         """Return the means at (model, sample) points, each model's own pair excluded too.
 
         Args:
-            excluded_pairs: pairs left out at every point.
-            models: int64 (k,), indices of shadow models, none of an excluded pair.
+            group: its excluded pairs are left out at every point.
+            models: int64 (k,), indices of shadow models of the group.
             samples: int64 (k,).
 
         Returns:
             means of shape (k,).
         """
-        gone = np.isin(self.pairs, excluded_pairs)
+        if group.each is not None:
+            return self._chosen_at(group, models, samples)
+        gone = np.isin(self.pairs, excluded_pairs(self.problem, group))
         own = self.row[models]
         sums = self.total - self.sums[:, gone].sum(axis=1)
         counts = self.total_count - self.counts[:, gone].sum(axis=1)
         sums = sums[:, samples] - self.sums[:, own, samples]
         counts = counts[:, samples] - self.counts[:, own, samples]
         outside, inside = self.shift[samples] + _divide(sums, counts)
+        return Means(inside, outside)
+
+    def _chosen(self, group: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return sums and counts (2, n) over the chosen OUT and IN models, and which they are."""
+        chosen = np.stack(self.problem.sides(group))
+        centred = self.values[group.kept] - self.shift
+        sums = np.einsum("mn,smn->sn", centred, chosen.astype(np.float64))
+        return sums, chosen.sum(axis=1), chosen
+
+    def _chosen_at(self, group: Group, models: np.ndarray, samples: np.ndarray) -> Means:
+        """Return :meth:`means_at` of a group that uses equal numbers of models."""
+        sums, counts, chosen = self._chosen(group)
+        row = np.searchsorted(group.kept, models)
+        own = chosen[:, row, samples]
+        value = self.values[models, samples] - self.shift[samples]
+        outside, inside = self.shift[samples] + _divide(
+            sums[:, samples] - own * value, counts[:, samples] - own
+        )
         return Means(inside, outside)
 
 
@@ -105,7 +131,8 @@ def draw_nonmembers(
     # Half of the points are OUT in balanced splits; three draws per point leave none wanting.
     models = rng.choice(group.kept, 3 * count)
     samples = rng.choice(used, 3 * count)
-    out = np.flatnonzero(~problem.shadows.member[models, samples])[:count]
+    outside, _ = problem.sides(group)
+    out = np.flatnonzero(outside[np.searchsorted(group.kept, models), samples])[:count]
     return models[out], samples[out]
 
 
@@ -122,16 +149,16 @@ class OutMoments:
     std: np.ndarray
 
 
-def out_moments(problem: Problem, models: np.ndarray) -> OutMoments:
-    """Return each sample's mean and population deviation of phi over the OUT of some models.
+def out_moments(problem: Problem, group: Group) -> OutMoments:
+    """Return each sample's mean and population deviation of phi over a group's OUT models.
 
     A deviation below ``STD_FLOOR`` (agreement to the rounding of float32 logits) is raised to it.
     """
     shadows = problem.shadows
     mean, std = np.empty(shadows.samples), np.empty(shadows.samples)
     for part in chunks(shadows.samples, 8192):
-        weight = (~shadows.member[models, part]).astype(np.float64)
-        phi = shadows.phi[models, 0, part]
+        weight = problem.sides(group, part)[0].astype(np.float64)
+        phi = shadows.phi[group.kept, 0, part]
         count = np.maximum(weight.sum(axis=0), 1)
         mean[part] = (phi * weight).sum(axis=0) / count
         centred = (phi - mean[part]) * weight

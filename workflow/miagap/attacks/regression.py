@@ -72,7 +72,7 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     scores = np.empty((len(problem.tasks), problem.shadows.samples))
     reserve = np.flatnonzero(problem.reserve)
     for group in problem.groups():
-        features = sample_features(problem, group.kept)
+        features = sample_features(problem, group)
         common = None
         if reserve.size == 0:
             common = fit_on_shadows(problem, group, parameters["models"])
@@ -99,30 +99,25 @@ def fit_on_shadows(problem: Problem, group: Group, models: int) -> Regression:
     chosen = rng.choice(group.kept, min(models, group.kept.size), replace=False)
     features, values = [], []
     for model in np.sort(chosen):
-        others = group.kept[shadows.pair[group.kept] != shadows.pair[model]]
         out = ~shadows.member[model]
-        if others.size == 0:
-            raise InputError(
-                f"attacks.{problem.name}: needs shadow models of at least two pairs besides the "
-                "target's; raise splits.count"
-            )
-        features.append(sample_features(problem, others)[out])
+        features.append(sample_features(problem, problem.without(group, int(model)))[out])
         values.append(shadows.phi[model, 0, out])
     return fit(np.concatenate(features), np.concatenate(values))
 
 
-def sample_features(problem: Problem, models: np.ndarray) -> np.ndarray:
-    """Return what the OUT models among ``models`` say of each sample: float64 (n, 2 + 2 C).
+def sample_features(problem: Problem, group: Group) -> np.ndarray:
+    """Return what a group's OUT models say of each sample: float64 (n, 2 + 2 C).
 
     A constant, mean and log deviation of phi, mean logits, the class; standardised.
     """
     shadows = problem.shadows
     assert shadows.logits is not None
-    moments = out_moments(problem, models)
+    moments = out_moments(problem, group)
     total = np.zeros((shadows.samples, shadows.logits.shape[2]))
-    for model in models:
-        total += np.where(shadows.member[model][:, None], 0.0, shadows.logits[model])
-    count = models.size - shadows.member[models].sum(axis=0)
+    outside, _ = problem.sides(group)
+    for model, out in zip(group.kept, outside, strict=True):
+        total += np.where(out[:, None], shadows.logits[model], 0.0)
+    count = outside.sum(axis=0)
     logits = total / np.maximum(count, 1)[:, None]
     onehot = (problem.labels[:, None] == np.arange(1, total.shape[1])).astype(np.float64)
     columns = np.column_stack([moments.mean, np.log(moments.std), logits, onehot])

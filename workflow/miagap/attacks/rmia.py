@@ -34,9 +34,8 @@ from scipy.special import expit
 from miagap.attacks.base import Attack, Parameter, require_logits
 from miagap.attacks.references import (
     Means,
-    PairSums,
+    ReferenceMeans,
     draw_nonmembers,
-    excluded_pairs,
     group_generator,
 )
 from miagap.attacks.signals import Problem, Signals
@@ -74,13 +73,12 @@ def _score_query(problem: Problem, parameters: Mapping[str, Any], query: int) ->
     p_shadow = _probabilities(shadows, parameters["signal"], query)
     same = problem.targets is shadows
     p_target = p_shadow if same else _probabilities(problem.targets, parameters["signal"], query)
-    sums = PairSums(p_shadow, shadows.member, shadows.pair)
+    references = ReferenceMeans(problem, p_shadow)
     reserve = np.flatnonzero(problem.reserve)
     scores = np.empty((len(problem.tasks), shadows.samples))
     for group in problem.groups():
-        pairs = excluded_pairs(problem, group)
-        marginal = _marginal(sums.means(pairs), parameters)
-        if np.isnan(marginal[~problem.reserve]).any():
+        marginal = _marginal(references.means(group), parameters)
+        if np.isnan(marginal[problem.usable(group)]).any():
             raise InputError(
                 f"attacks.{problem.name}: needs an OUT (online: and an IN) shadow model of every "
                 "sample; raise splits.count"
@@ -88,7 +86,7 @@ def _score_query(problem: Problem, parameters: Mapping[str, Any], query: int) ->
         if reserve.size == 0:
             rng = group_generator(problem, group)
             models, samples = draw_nonmembers(problem, group, parameters["population"], rng)
-            at = _marginal(sums.means_at(pairs, models, samples), parameters)
+            at = _marginal(references.means_at(group, models, samples), parameters)
             ratios = p_shadow[models, samples] / np.maximum(at, TINY)
             ordered = np.sort(ratios[np.isfinite(ratios)])
         for task, target in zip(group.tasks, group.targets, strict=True):

@@ -34,8 +34,9 @@ def score_targets(
         rng_seed: study seed, from which attacks with chance in them derive their states.
 
     Returns:
-        float64 (T, n), higher = more likely a member. NaN only at reserve samples, for attacks
-        that need IN models.
+        float64 (T, n), higher = more likely a member. NaN at reserve samples, for attacks
+        that need IN models, and, where splits are not paired, at samples that have less IN or
+        OUT models than are used of all others (:mod:`miagap.attacks.selection`).
 
     Raises:
         InputError: signals do not fit together, or shadow models are too few.
@@ -45,9 +46,41 @@ def score_targets(
     return _run(problem, spec)
 
 
+@dataclass(frozen=True)
+class Use:
+    """Which shadow models attack a target.
+
+    Attributes:
+        models: shadow models of other pairs.
+        each: how many IN and how many OUT of them count for each sample; None: all.
+        unscored: samples outside the reserve that have fewer, and so no score.
+    """
+
+    models: int
+    each: int | None
+    unscored: int
+
+
+def shadow_use(targets: Signals, shadows: Signals, reserve: np.ndarray, rng_seed: int) -> list[Use]:
+    """Return how each target's shadow models are used, by every attack alike."""
+    tasks = tuple(Task(t, (int(pair),)) for t, pair in enumerate(targets.pair))
+    problem = Problem("", targets, shadows, tasks, reserve, rng_seed)
+    found: dict[int, Use] = {}
+    for group in problem.groups():
+        poor = int((problem.used & ~problem.usable(group)).sum())
+        use = Use(int(group.kept.size), group.each, poor)
+        found |= dict.fromkeys(group.tasks.tolist(), use)
+    return [found[t] for t in range(len(tasks))]
+
+
 def _run(problem: Problem, spec: AttackSpec) -> np.ndarray:
-    """Score a problem's tasks, float64 (tasks, n)."""
-    return ATTACKS[spec.method].function(problem, spec.parameters)
+    """Score a problem's tasks, float64 (tasks, n); NaN where a sample has too few models."""
+    scores = ATTACKS[spec.method].function(problem, spec.parameters)
+    for group in problem.groups():
+        if group.each is not None:
+            poor = problem.used & ~problem.usable(group)
+            scores[np.ix_(group.tasks, np.flatnonzero(poor))] = np.nan
+    return scores
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ attackers and threshold calibration are all problems with different tasks.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from miagap import seeds
+from miagap.attacks.selection import common_count, first
 from miagap.errors import InputError
 
 
@@ -30,6 +32,9 @@ class Signals:
         seed: int64 (M,), the model's training seed.
         labels: int64 (n,), true class of each sample.
         logits: float32 (M, n, C) at query 0, or None where no attack needs them.
+        extra: further signals that attacks need, (M, n, ...), by ``Measurement.key``.
+        pairs: int64 (M,), models of one number may not be each other's shadows; None where
+            splits 2k and 2k + 1 are complements.
 
     Raises:
         InputError: a shape or dtype is not as above, or a phi or loss is not finite.
@@ -42,6 +47,8 @@ class Signals:
     seed: np.ndarray
     labels: np.ndarray
     logits: np.ndarray | None = None
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pairs: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.phi.ndim != 3:
@@ -55,12 +62,19 @@ class Signals:
         _require("split", self.split, (models,), np.int64)
         _require("seed", self.seed, (models,), np.int64)
         _require("labels", self.labels, (samples,), np.int64)
+        if self.pairs is not None:
+            _require("pairs", self.pairs, (models,), np.int64)
         if self.logits is not None:
             classes = self.logits.shape[-1] if self.logits.ndim == 3 else -1
             _require("logits", self.logits, (models, samples, classes), np.float32)
             if self.labels.min() < 0 or self.labels.max() >= classes:
                 raise InputError(
                     f"signals: labels must lie in 0..{classes - 1}, the columns of logits"
+                )
+        for name, array in self.extra.items():
+            if array.shape[:2] != (models, samples):
+                raise InputError(
+                    f"signals: {name} must have shape ({models}, {samples}, ...), not {array.shape}"
                 )
         for model in range(models):  # model by model: no mask as large as phi
             if not (np.isfinite(self.phi[model]).all() and np.isfinite(self.loss[model]).all()):
@@ -82,7 +96,7 @@ class Signals:
     @property
     def pair(self) -> np.ndarray:
         """int64 (M,): the pair of complementary splits that each model belongs to."""
-        return self.split // 2
+        return self.split // 2 if self.pairs is None else self.pairs
 
     def take(self, models: Sequence[int] | np.ndarray) -> Signals:
         """Return the signals of some models only (a copy)."""
@@ -95,6 +109,8 @@ class Signals:
             split=self.split[index],
             seed=self.seed[index],
             logits=None if self.logits is None else self.logits[index],
+            extra={name: array[index] for name, array in self.extra.items()},
+            pairs=None if self.pairs is None else self.pairs[index],
         )
 
 
@@ -124,12 +140,15 @@ class Group:
         targets: int64 (K,), the tasks' indices among the targets.
         kept: int64, indices of the shadow models to use.
         excluded: int64, indices of the shadow models not to use.
+        each: how many IN and how many OUT models of ``kept`` count for each sample; None: all
+            of them, for every sample has equally many (``selection``).
     """
 
     tasks: np.ndarray
     targets: np.ndarray
     kept: np.ndarray
     excluded: np.ndarray
+    each: int | None = None
 
 
 @dataclass(frozen=True)
@@ -169,28 +188,84 @@ class Problem:
         """int64 (n,): true class of each sample."""
         return self.shadows.labels
 
+    @cached_property
+    def used(self) -> np.ndarray:
+        """bool (n,): samples outside the reserve."""
+        return ~self.reserve
+
+    @cached_property
+    def _inside(self) -> np.ndarray:
+        """int64 (n,): how many shadow models trained on each sample."""
+        return self.shadows.member.sum(axis=0)
+
+    @cached_property
+    def _start(self) -> np.ndarray:
+        """float64 (n,) in [0, 1): where in the order of models a sample's selection begins."""
+        rng = seeds.generator(self.rng_seed, "selection")
+        return rng.random(self.shadows.samples)
+
     def groups(self) -> Iterator[Group]:
         """Yield the tasks by the shadow models they may use, in order of first appearance.
 
         Raises:
             InputError: a group has no shadow model left.
         """
+        yield from self._groups
+
+    @cached_property
+    def _groups(self) -> list[Group]:
         by_pairs: dict[tuple[int, ...], list[int]] = {}
         for position, task in enumerate(self.tasks):
             by_pairs.setdefault(tuple(sorted(set(task.excluded_pairs))), []).append(position)
-        for pairs, positions in by_pairs.items():
-            out = np.isin(self.shadows.pair, np.asarray(pairs, dtype=np.int64))
-            if out.all():
-                raise InputError(
-                    f"attacks.{self.name}: no shadow model is left for pair {pairs[0]} of splits; "
-                    "raise splits.count"
-                )
-            yield Group(
-                tasks=np.asarray(positions, dtype=np.int64),
-                targets=np.asarray([self.tasks[p].target for p in positions], dtype=np.int64),
-                kept=np.flatnonzero(~out),
-                excluded=np.flatnonzero(out),
+        return [self._group(pairs, positions) for pairs, positions in by_pairs.items()]
+
+    def _group(self, pairs: Sequence[int], positions: Sequence[int]) -> Group:
+        """Return the tasks at some positions as a group that may not use some pairs."""
+        out = np.isin(self.shadows.pair, np.asarray(pairs, dtype=np.int64))
+        if out.all():
+            raise InputError(
+                f"attacks.{self.name}: no shadow model is left for pair {pairs[0]} of splits; "
+                "raise splits.count"
             )
+        kept, excluded = np.flatnonzero(~out), np.flatnonzero(out)
+        inside = (self._inside - self.shadows.member[excluded].sum(axis=0))[self.used]
+        return Group(
+            tasks=np.asarray(positions, dtype=np.int64),
+            targets=np.asarray([self.tasks[p].target for p in positions], dtype=np.int64),
+            kept=kept,
+            excluded=excluded,
+            each=common_count(inside, kept.size - inside),
+        )
+
+    def without(self, group: Group, model: int) -> Group:
+        """Return a group's shadow models without the pair of one of them, for no task."""
+        pairs = {int(pair) for pair in self.shadows.pair[group.excluded]}
+        return self._group(sorted({*pairs, int(self.shadows.pair[model])}), [])
+
+    def sides(
+        self, group: Group, samples: slice | np.ndarray = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of a group's shadow models count as OUT and as IN: bool (kept, c) each.
+
+        Attacks learn the membership of shadow models from this alone. With paired splits every
+        model is one of the two at every sample; else equally many of each, see ``selection``.
+
+        Args:
+            group: one of the problem's groups.
+            samples: c of the samples.
+        """
+        inside = self.shadows.member[:, samples][group.kept]
+        if group.each is None:
+            return ~inside, inside
+        start = (self._start[samples] * group.kept.size).astype(np.int64)
+        return first(~inside, start, group.each), first(inside, start, group.each)
+
+    def usable(self, group: Group) -> np.ndarray:
+        """Return the samples outside the reserve that have enough IN and OUT models: bool (n,)."""
+        if group.each is None:
+            return self.used
+        inside = self._inside - self.shadows.member[group.excluded].sum(axis=0)
+        return self.used & (np.minimum(inside, group.kept.size - inside) >= group.each)
 
     def generator(self, *key: str | int) -> np.random.Generator:
         """Return the random state that belongs to this attack and ``key``."""

@@ -113,17 +113,25 @@ def class_thresholds(problem: Problem, group: Group, shadow: np.ndarray) -> np.n
 
     A class without members or without non-members gets the threshold of all classes together.
     """
-    member = problem.shadows.member[group.kept]
-    values = shadow[group.kept]
-    used = ~problem.reserve
-    overall = best_threshold(values[:, used].ravel(), member[:, used].ravel())
+    outside, inside = problem.sides(group)
+    values, counted = shadow[group.kept], outside | inside
+    used = np.flatnonzero(problem.used)
+    overall = best_threshold(*_counted(values, inside, counted, used))
     thresholds = np.full(int(problem.labels.max()) + 1, overall)
     for label in np.unique(problem.labels[used]):
-        columns = np.flatnonzero(used & (problem.labels == label))
-        of_class, inside = values[:, columns].ravel(), member[:, columns].ravel()
-        if inside.any() and not inside.all():
-            thresholds[label] = best_threshold(of_class, inside)
+        columns = used[problem.labels[used] == label]
+        of_class, inside_class = _counted(values, inside, counted, columns)
+        if inside_class.any() and not inside_class.all():
+            thresholds[label] = best_threshold(of_class, inside_class)
     return thresholds
+
+
+def _counted(
+    values: np.ndarray, inside: np.ndarray, counted: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and memberships at the counted (model, sample) points of some samples."""
+    chosen = counted[:, columns]
+    return values[:, columns][chosen], inside[:, columns][chosen]
 
 
 def best_threshold(scores: np.ndarray, member: np.ndarray) -> float:
