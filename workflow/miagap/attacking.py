@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from miagap import attacks, metrics, roc, seeds, summary
 from miagap.attacks import AttackSpec
+from miagap.names import FIXED_SPLIT
 from miagap.shadow import Models
-from miagap.study import FIXED_SPLIT
 
 
 @dataclass(frozen=True)

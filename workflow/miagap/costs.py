@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from miagap.study import LEAVE_ONE_OUT, Block, Study
+from miagap.names import LEAVE_ONE_OUT
+from miagap.study import Block, Study
 from miagap.throughput import Device
 
 MB = 1e6

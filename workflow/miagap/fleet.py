@@ -19,8 +19,8 @@ from miagap.device_pool import DevicePool
 from miagap.digest import text_digest
 from miagap.errors import InputError
 from miagap.models import ModelSettings
+from miagap.names import BEST, ModelId
 from miagap.numerics import Numerics
-from miagap.study import BEST, ModelId
 from miagap.training import Resume, TrainingSettings, train
 from miagap.training.state import Weights
 

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from miagap.costs import Cost, Costs
-from miagap.study import LEAVE_ONE_OUT, run_name
+from miagap.names import LEAVE_ONE_OUT, run_name
 
 STAGES = ("train", "extract", "shadow", "attack", "collect")
 # On the study's device; the others compute on one CPU.

@@ -13,7 +13,7 @@ import pandas as pd
 
 from miagap import summary
 from miagap.errors import InputError
-from miagap.study import BEST, FIXED_SPLIT, LEAVE_ONE_OUT
+from miagap.names import BEST, FIXED_SPLIT, LEAVE_ONE_OUT
 
 BASELINE = "none"
 CELL = ["technique", "attacker_technique", "checkpoint", "protocol", "attack"]

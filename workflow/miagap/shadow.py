@@ -13,7 +13,7 @@ from miagap import artifacts
 from miagap.attacks.signals import Signals
 from miagap.errors import InputError
 from miagap.generalization import from_logits
-from miagap.study import parse_run_name
+from miagap.names import parse_run_name
 
 _COLUMNS = ["sample_id", "label", "member", "logits", "phi", "loss"]
 

@@ -13,27 +13,11 @@ from typing import Any
 
 from miagap.artifacts import canonical_json
 from miagap.attacks.registry import Attack, needs, parse
+from miagap.names import BEST, FIXED_SPLIT, LEAVE_ONE_OUT, run_name
 
-LEAVE_ONE_OUT = "leave-one-out"
-FIXED_SPLIT = "fixed-split"
-BEST = "best"
 # Keys of `training` that say what is saved, not how a model is trained: they are outputs
 # of the training job, so they must not be among the settings whose change retrains.
 _NOT_TRAINING = frozenset({"checkpoints", "best"})
-
-
-@dataclass(frozen=True, order=True)
-class ModelId:
-    """One training run: technique, seed, split."""
-
-    technique: str
-    seed: int
-    split: int
-
-    @property
-    def name(self) -> str:
-        """File name stem of the run within its technique."""
-        return run_name(self.seed, self.split)
 
 
 @dataclass(frozen=True)
@@ -66,19 +50,6 @@ class AttackGroup:
     attacker: str
     checkpoint: str
     attacker_checkpoint: str
-
-
-def run_name(seed: int, split: int) -> str:
-    """Return the file name stem of a run: ``seed0-split3``."""
-    return f"seed{seed}-split{split}"
-
-
-def parse_run_name(text: str) -> tuple[int, int]:
-    """Return (seed, split) of a file name stem made by :func:`run_name`."""
-    match = re.fullmatch(r"seed(\d+)-split(\d+)", text)
-    if match is None:
-        raise ValueError(f"not a run name: {text}")
-    return int(match[1]), int(match[2])
 
 
 def pair(split: int) -> int:
@@ -183,7 +154,10 @@ class Study:
         for checkpoints, techniques in by_checkpoints.items():
             suffix = "" if len(by_checkpoints) == 1 else f"_{techniques[0]}"
             for block in runs:
-                spans = [_span("seed", [s for s, _ in block]), _span("split", [s for _, s in block])]
+                spans = [
+                    _span("seed", [s for s, _ in block]),
+                    _span("split", [s for _, s in block]),
+                ]
                 name = re.sub(r"\W", "_", "_".join(spans) + suffix)
                 found.append(Block(name, tuple(techniques), block, checkpoints))
         return found

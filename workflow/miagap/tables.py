@@ -15,8 +15,8 @@ import pandas as pd
 
 from miagap import claims, reference
 from miagap.errors import InputError
+from miagap.names import BEST, FIXED_SPLIT
 from miagap.results import BASELINE, MODEL_CELL, StudyResults
-from miagap.study import BEST, FIXED_SPLIT
 
 DAGGER = "†"
 _MISSING = "–"

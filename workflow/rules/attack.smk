@@ -26,11 +26,11 @@ rule attack_leave_one_out:
     conda:
         ENVIRONMENT
     resources:
-        **asks(lambda wildcards: study_costs().attack(studies.LEAVE_ONE_OUT)),
+        **asks(lambda wildcards: study_costs().attack(names.LEAVE_ONE_OUT)),
         **NO_GPU,
     params:
         study=STUDY.name,
-        protocol=studies.LEAVE_ONE_OUT,
+        protocol=names.LEAVE_ONE_OUT,
         settings=STUDY.attack_settings(),
         code=CODE["attack"],
     script:
@@ -58,11 +58,11 @@ rule attack_fixed_split:
     conda:
         ENVIRONMENT
     resources:
-        **asks(lambda wildcards: study_costs().attack(studies.FIXED_SPLIT)),
+        **asks(lambda wildcards: study_costs().attack(names.FIXED_SPLIT)),
         **NO_GPU,
     params:
         study=STUDY.name,
-        protocol=studies.FIXED_SPLIT,
+        protocol=names.FIXED_SPLIT,
         settings=STUDY.attack_settings(),
         code=CODE["attack"],
     script:

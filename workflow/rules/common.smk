@@ -14,6 +14,7 @@ sys.path.insert(0, LIBRARY)
 from miagap import config as configs
 from miagap import costs
 from miagap import job as jobs
+from miagap import names
 from miagap import study as studies
 from miagap.attacks.registry import ATTACKS
 from miagap.digest import code_digest
@@ -66,7 +67,7 @@ wildcard_constraints:
 
 def run_names(runs) -> list[str]:
     """Return the file name stems of (seed, split) pairs."""
-    return [studies.run_name(seed, split) for seed, split in runs]
+    return [names.run_name(seed, split) for seed, split in runs]
 
 
 def block_files(pattern: str, block: studies.Block) -> list[str]:

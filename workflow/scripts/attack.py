@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from miagap import artifacts, attacking, job, shadow
 from miagap.attacks import parse
-from miagap.study import LEAVE_ONE_OUT, run_name
+from miagap.names import LEAVE_ONE_OUT, run_name
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from miagap import artifacts, datasets, extraction, gpu_slots, job, numerics, splits
 from miagap.device_pool import place
 from miagap.models import ModelSettings
+from miagap.names import parse_run_name
 from miagap.queries import parse_queries
-from miagap.study import parse_run_name
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from miagap import artifacts, datasets, fleet, gpu_slots, job, keep, numerics, splits
 from miagap.device_pool import place
 from miagap.digest import text_digest
-from miagap.study import ModelId, parse_run_name
+from miagap.names import ModelId, parse_run_name
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
