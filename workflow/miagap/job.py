@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 from miagap import __version__
 from miagap.digest import text_digest
@@ -89,17 +90,40 @@ def exclusive(path: Path, log: Log) -> Iterator[None]:
     its killed workflow thus finishes its work once, and the job that was started in its
     place waits and then finds the work done.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log("waiting for another process that is doing the same work")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            log(f"no lock on this file system ({error.strerror}); going on without one")
+    handle = _locked(path, log)
+    while handle is None:
+        handle = _locked(path, log)
+    with handle:
         yield
         path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+
+def _locked(path: Path, log: Log) -> IO[str] | None:
+    """Open a file and lock it; None if another process has removed the file meanwhile.
+
+    A lock on a removed file keeps nobody out: the next process makes a new file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    except FileNotFoundError:  # the folder was removed in between
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log("waiting for another process that is doing the same work")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        log(f"no lock on this file system ({error.strerror}); going on without one")
+    try:
+        if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+            return handle
+    except FileNotFoundError:
+        pass
+    handle.close()
+    return None
 
 
 def hold(path: Path) -> int | None:
