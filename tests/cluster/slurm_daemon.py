@@ -21,10 +21,13 @@ from pathlib import Path
 
 SETTINGS = Path("/etc/slurm")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
-MEMORY_MB = 8000
+# More than the machine may have: the jobs of tests ask for memory and use little of it.
+CPUS, MEMORY_MB = 4, 32000
 DEADLINE = 30.0
 
+_OURS = "# Written by miagap's tests; removed when they end."
 _SLURM_CONF = """\
+{ours}
 ClusterName=miagap
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
@@ -49,6 +52,7 @@ ReturnToService=2
 MinJobAge=3600
 KillWait=2
 OverTimeLimit=0
+SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,bf_interval=2
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
@@ -63,26 +67,27 @@ def missing() -> list[str]:
     found = [] if os.geteuid() == 0 else ["root: slurmd starts jobs as other users"]
     if absent:
         found.append(f"{', '.join(absent)}: install them with .ci/packages")
-    if (SETTINGS / "slurm.conf").exists():
+    settings = SETTINGS / "slurm.conf"
+    if settings.exists() and _OURS not in settings.read_text():
         found.append(f"{SETTINGS}/slurm.conf exists: this machine has a Slurm of its own")
     return found
 
 
 @contextlib.contextmanager
-def running(folder: Path, cpus: int | None = None) -> Iterator[None]:
+def running(folder: Path) -> Iterator[None]:
     """Run a Slurm daemon with its state below ``folder`` while the block runs."""
-    start(folder, cpus)
+    start(folder)
     try:
         yield
     finally:
         stop(folder)
 
 
-def start(folder: Path, cpus: int | None = None) -> None:
+def start(folder: Path) -> None:
     """Start munged, slurmctld and slurmd; return when the node takes jobs."""
     for name in ("state", "spool", "dev"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _write_settings(folder, cpus or os.cpu_count() or 1)
+    _write_settings(folder)
     _start_munge(folder)
     for program in ("slurmctld", "slurmd"):
         subprocess.run([_program(program)], check=True)
@@ -106,7 +111,7 @@ def stop(folder: Path) -> None:
         (SETTINGS / name).unlink(missing_ok=True)
 
 
-def _write_settings(folder: Path, cpus: int) -> None:
+def _write_settings(folder: Path) -> None:
     host = socket.gethostname().split(".")[0]
     for index in range(2):
         device = folder / "dev" / f"gpu{index}"
@@ -114,7 +119,13 @@ def _write_settings(folder: Path, cpus: int) -> None:
             os.mknod(device, 0o020666, os.makedev(1, 3))
     port, node_port = _free_port(), _free_port()
     text = _SLURM_CONF.format(
-        host=host, port=port, node_port=node_port, folder=folder, cpus=cpus, memory=MEMORY_MB
+        ours=_OURS,
+        host=host,
+        port=port,
+        node_port=node_port,
+        folder=folder,
+        cpus=CPUS,
+        memory=MEMORY_MB,
     )
     SETTINGS.mkdir(exist_ok=True)
     (SETTINGS / "slurm.conf").write_text(text)

@@ -1,0 +1,113 @@
+"""Studies on a real Slurm: equal to local runs, whatever goes wrong on the way."""
+
+import os
+import re
+import signal
+
+from cluster_runs import (
+    SMALL,
+    TROUBLED,
+    contents,
+    no_jobs_left,
+    slurm,
+    trained,
+    wait_for,
+)
+
+MODELS = sorted(f"none seed0-split{split}" for split in range(6))
+
+
+def test_a_study_is_the_same_as_on_one_machine(folder, tmp_path_factory):
+    local = type(folder)(tmp_path_factory.mktemp("local"))
+    local.run(SMALL, "metrics", profile=None)
+    output = folder.run(SMALL, "all", "--slurm-keep-successful-logs")
+    assert "Study small is complete" in output
+    expected, found = contents(local, "small"), contents(folder, "small")
+    found.pop("splits/membership.parquet")
+    expected.pop("splits/membership.parquet", None)
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if expected[name] != found[name]] == []
+
+    # Of the three Snakemakes around a job, only the first speaks of the config.
+    warnings = re.findall(r"^warning: .*$", output, re.MULTILINE)
+    assert len(warnings) == len(set(warnings))
+    inside = folder.slurm_logs()
+    assert "rule train_" in inside
+    assert "warning: " not in inside
+    assert "another run of this study" not in inside + output
+    # Cheap rules stay where Snakemake runs.
+    submitted = set(re.findall(r"slurm_logs/rule_([a-z]+)", output))
+    assert submitted == {"train", "extract", "shadow", "attack", "collect"}
+    assert "nothing to be done" in folder.run(SMALL, "all").lower().rsplit("building dag", 1)[1]
+
+
+def test_a_gpu_is_asked_for_where_one_is_used_and_nowhere_else(folder):
+    config = {**TROUBLED, "compute": {"device": "auto", "models_per_job": 1}}
+    process = folder.start(config, "metrics", trouble="slow8 slow8")
+    jobs = [folder.trouble(index, "slow8") for index in range(2)]
+    assert {job["CUDA_VISIBLE_DEVICES"] for job in jobs} == {"0", "1"}
+    for job in jobs:
+        assert "gres:gpu:1" in slurm("scontrol", "show", "job", job["SLURM_JOB_ID"])
+    folder.finish(process)
+    asked = re.findall(r"rule (\w+):(?:.*\n)*?    resources: .*gres=(\S*)(?:,|\n)", folder.output)
+    by_rule = {re.sub("_seed.*", "", rule): gres for rule, gres in asked}
+    assert by_rule["train"].startswith("gpu:1")
+    assert by_rule["extract"].startswith("gpu:1")
+    assert not by_rule["attack_leave_one_out"].startswith("gpu")
+
+
+def test_jobs_that_fail_run_out_of_memory_or_time_or_are_cancelled_are_tried_again(
+    folder, untroubled
+):
+    process = folder.start(TROUBLED, "metrics", trouble="hang hang fail memory slow1")
+    late, cancelled = folder.trouble(0, "hang"), folder.trouble(1, "hang")
+    slurm("scancel", cancelled["SLURM_JOB_ID"])
+    # A limit that has passed: Slurm ends the job as one whose time is over.
+    slurm("scontrol", "update", f"JobId={late['SLURM_JOB_ID']}", "TimeLimit=00:00:05")
+    output = folder.finish(process)
+    for status in ("TIMEOUT", "CANCELLED", "FAILED", "OUT_OF_MEMORY"):
+        assert f"SLURM status is: '{status}'" in output, status
+    # The second attempt asks for twice the memory and the time.
+    train = [block for block in output.split("\n[") if "rule train_" in block]
+    asked = [re.search(r"mem_mb=(\d+),.*runtime=(\d+)", block) for block in train]
+    first = min(int(one[1]) for one in asked if one)
+    assert {int(one[1]) for one in asked if one} == {first, 2 * first}
+    assert {int(one[2]) for one in asked if one} == {10, 20}
+    assert contents(folder, "troubled") == contents(untroubled, "troubled")
+
+
+def test_a_preempted_job_is_queued_again_and_finishes(folder, untroubled):
+    process = folder.start(TROUBLED, "metrics", trouble="hang")
+    slurm("scontrol", "requeue", folder.trouble(0, "hang")["SLURM_JOB_ID"])
+    output = folder.finish(process)
+    assert "Error in rule" not in output
+    assert contents(folder, "troubled") == contents(untroubled, "troubled")
+
+
+def test_killed_and_started_again_nothing_is_trained_twice_or_lost(folder, untroubled):
+    process = folder.start(TROUBLED, "metrics", trouble="slow25 slow25")
+    for index in range(2):
+        folder.trouble(index, "slow25")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    folder.finish(folder.start(TROUBLED, "metrics", trouble="slow25 slow25"))
+    wait_for(no_jobs_left, "the end of all jobs")
+    assert "waiting for another process" in folder.logs("troubled", "train")
+    assert sorted(trained(folder, "troubled")) == MODELS
+    assert contents(folder, "troubled") == contents(untroubled, "troubled")
+
+
+def test_a_job_that_always_fails_ends_the_run_with_its_cause_after_all_others(folder):
+    bad = {"training": {"learning_rate": 1e8}}
+    config = {**TROUBLED, "model": SMALL["model"], "techniques": {"bad": bad, "none": {}}}
+    config["compute"] = {"device": "cpu"}
+    process = folder.start(config, "metrics", "--retries", "1")
+    assert process.wait() != 0
+    output = folder.output
+    log = "results/troubled/logs/train/bad/seed0_split0to5.log"
+    assert log in output.split("Exiting because a job execution failed")[0]
+    assert "technique bad, seed 0, split 0" in output
+    assert len(trained(folder, "troubled")) == 2 + 6  # twice bad's first model; all of none's
+    assert "attacks/none/attacker-none/checkpoint-4/leave-one-out/seed0-split5.metrics.parquet" in (
+        contents(folder, "troubled")
+    )
