@@ -23,7 +23,7 @@ TIMEOUT = 600.0
 SMALL: dict[str, Any] = {
     "study": "small",
     "dataset": {"source": "digits", "per_class": 20},
-    "splits": {"count": 6},
+    "splits": {"count": 8},
     "protocols": {"fixed_split": {"split": 0, "seeds": [1]}},
     "model": {"widths": [8], "blocks": [1]},
     "training": {"epochs": 4, "checkpoints": [4], "evaluate_every": 4},
@@ -46,6 +46,8 @@ TROUBLED: dict[str, Any] = {
     "protocols": {},
     "model": {"name": "trouble:build"},
     "techniques": {"none": {}},
+    "attacks": {"loss": {"method": "threshold"}},
+    "metrics": {"headline_attack": "loss", "bootstrap": 100},
     "compute": {"device": "cpu", "models_per_job": 1},
 }
 

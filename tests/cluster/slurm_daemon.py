@@ -105,6 +105,11 @@ def stop(folder: Path) -> None:
 
     Settings without a daemon behind them would cost every later Snakemake call seconds.
     """
+    if (SETTINGS / "slurm.conf").exists():  # jobs outlive their daemons
+        subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=DEADLINE)
+        deadline = time.monotonic() + DEADLINE / 3
+        while _jobs() and time.monotonic() < deadline:
+            time.sleep(0.2)
     for program in ("slurmd", "slurmctld", "munged"):
         _end(folder / f"{program}.pid")
     for name in ("slurm.conf", "gres.conf", "cgroup.conf"):
@@ -167,6 +172,12 @@ def _end(pid_file: Path) -> None:
 def _node_state() -> str:
     found = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True)
     return found.stdout
+
+
+def _jobs() -> str:
+    states = "PENDING,RUNNING,COMPLETING"
+    found = subprocess.run(["squeue", "-h", "-t", states], capture_output=True, text=True)
+    return found.stdout.strip()
 
 
 def _free_port() -> int:
