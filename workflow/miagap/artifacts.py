@@ -115,6 +115,23 @@ def write_tensors(
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with write_atomic(path) as temporary:
         save_file(contiguous, temporary, metadata=dict(metadata))
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Order the metadata of a safetensors file: the library writes it in an order of chance.
+
+    The same tensors and metadata then give the same bytes. The header keeps its length.
+    """
+    with path.open("rb+") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            handle.seek(8)
+            handle.write(text.ljust(length))
 
 
 def read_tensors(
