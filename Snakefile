@@ -68,8 +68,10 @@ rule scores:
 onstart:
     if not only_planned():
         take_study_lock()
+        rescue_models()
 
 
 onsuccess:
     if not only_planned():
+        tidy()
         show_outputs()

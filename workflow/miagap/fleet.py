@@ -19,12 +19,10 @@ from miagap.device_pool import DevicePool
 from miagap.digest import text_digest
 from miagap.errors import InputError
 from miagap.models import ModelSettings
-from miagap.names import BEST, ModelId
+from miagap.names import BEST, HISTORY, ModelId
 from miagap.numerics import Numerics
 from miagap.training import Resume, TrainingSettings, train
 from miagap.training.state import Weights
-
-HISTORY = "history.parquet"
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def train_run(
         ) from error
     if best:
         _write(store, BEST, best_epoch(history), best, metadata)
-    artifacts.write_parquet(history, store / HISTORY, metadata)
+    artifacts.write_parquet(history, store / HISTORY, {**metadata, keep.IDENTITY: identity})
     keep.mark_complete(store, identity)
 
 

@@ -8,11 +8,13 @@ finished and trains the others.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from miagap import artifacts
+from miagap.names import HISTORY
 
+IDENTITY = "run_identity"
 _MARK = "complete"
 
 
@@ -38,10 +40,10 @@ def begin(store: Path, identity: str) -> None:
 
 
 def deliver(store: Path, files: Mapping[str, str]) -> None:
-    """Link the store's files to their places, replacing what is there.
+    """Link files to their places, replacing what is there.
 
     Args:
-        store: folder of a finished run.
+        store: folder of the files of a finished run.
         files: place of each file, by its name in the store.
     """
     for name, place in files.items():
@@ -50,6 +52,29 @@ def deliver(store: Path, files: Mapping[str, str]) -> None:
                 os.link(store / name, temporary)
             except OSError:  # a file system without hard links
                 shutil.copyfile(store / name, temporary)
+
+
+def rescue(store: Path, folder: Path, names: Collection[str]) -> bool:
+    """Link a finished run's files from their place back into its store; tell whether it did.
+
+    Before a job starts, the workflow engine deletes the outputs that are there. Where a job
+    must run because some of its runs are missing, this saves the others from being trained
+    again; a run of another identity is overwritten as usual.
+
+    Args:
+        store: folder of the run's store; one that holds a finished run is left as it is.
+        folder: where the run's files belong.
+        names: names of all files of the run.
+    """
+    whole = all((folder / name).is_file() for name in names)
+    if not whole or (store / _MARK).is_file():
+        return False
+    identity = artifacts.read_metadata(folder / HISTORY).get(IDENTITY)
+    if identity is None:
+        return False
+    deliver(folder, {name: str(store / name) for name in names})
+    mark_complete(store, identity)
+    return True
 
 
 def discard(store: Path) -> None:

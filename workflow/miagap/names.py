@@ -10,6 +10,7 @@ from dataclasses import dataclass
 LEAVE_ONE_OUT = "leave-one-out"
 FIXED_SPLIT = "fixed-split"
 BEST = "best"
+HISTORY = "history.parquet"
 
 
 @dataclass(frozen=True, order=True)

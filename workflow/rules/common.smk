@@ -14,7 +14,7 @@ sys.path.insert(0, LIBRARY)
 from miagap import config as configs
 from miagap import costs
 from miagap import job as jobs
-from miagap import names
+from miagap import keep, names
 from miagap import study as studies
 from miagap.attacks.registry import ATTACKS
 from miagap.digest import code_digest
@@ -41,6 +41,7 @@ STUDY = studies.Study(checked_config(), ATTACKS)
 RESULTS = STUDY.folder
 CODE = {path.stem: code_digest(path) for path in SCRIPTS.glob("*.py")}
 ENVIRONMENT = "../../envs/cpu.yaml"
+RESCUED: list[Path] = []
 
 MODEL = f"{RESULTS}/models/{{technique}}/{{run}}/checkpoint-{{checkpoint}}.safetensors"
 HISTORY = f"{RESULTS}/models/{{technique}}/{{run}}/history.parquet"
@@ -181,6 +182,33 @@ def take_study_lock() -> None:
             file=sys.stderr,
         )
         raise SystemExit(1)
+
+
+def rescue_models() -> None:
+    """Save the models of jobs that must run for want of others: Snakemake deletes them."""
+    for block in STUDY.blocks:
+        for technique in block.techniques:
+            runs = {}
+            for run in block.run_names:
+                own = {"technique": technique, "run": run}
+                files = [
+                    MODEL.format(**own, checkpoint=one) for one in block.checkpoints
+                ]
+                runs[run] = [Path(path) for path in [*files, HISTORY.format(**own)]]
+            if all(path.exists() for paths in runs.values() for path in paths):
+                continue
+            for run, paths in runs.items():
+                store = Path(RESULTS) / "state" / technique / run
+                if keep.rescue(store, paths[0].parent, [path.name for path in paths]):
+                    RESCUED.append(store)
+
+
+def tidy() -> None:
+    """Remove what killed jobs left, and saved models that no job asked for."""
+    for store in RESCUED:
+        keep.discard(store)
+    for path in Path(RESULTS).rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def show_outputs() -> None:

@@ -47,6 +47,8 @@ with contextlib.ExitStack() as stack, job.logged(snakemake.log[0]) as log:
             ]
             run = ModelId(technique, seed, split)
             own = store / folder.name
+            # A job that outlived its workflow may have delivered while this one waited.
+            keep.rescue(own, folder, [Path(p).name for p in output if Path(p).parent == folder])
             fleet.train_run(run, checkpoints, recipe, pool, member, reserve, compute, own, log)
         for folder in folders:
             places = {Path(p).name: p for p in output if Path(p).parent == folder}
