@@ -32,4 +32,6 @@ rule figure:
         "../scripts/figure.py"
 
 
-FIGURES = expand(rules.figure.output, figure=FIGURE_NAMES)
+FIGURES = expand(
+    f"{RESULTS}/figures/{{figure}}.{{form}}", figure=FIGURE_NAMES, form=FORMATS
+)

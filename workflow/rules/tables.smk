@@ -37,5 +37,9 @@ rule table:
 TABLES = [
     rules.collect.output.metrics,
     rules.collect.output.generalization,
-    expand(rules.table.output, table=TABLE_NAMES),
+    expand(
+        f"{RESULTS}/tables/{{table}}.{{extension}}",
+        table=TABLE_NAMES,
+        extension=["csv", "md", "tex", "html"],
+    ),
 ]
