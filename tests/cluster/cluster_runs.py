@@ -38,11 +38,11 @@ SMALL: dict[str, Any] = {
     "figures": {"formats": ["png"]},
 }
 
-# Six models, one per job, of a network that takes its trouble from a file.
+# Four models, one per job, of a network that takes its trouble from a file.
 TROUBLED: dict[str, Any] = {
     **SMALL,
     "study": "troubled",
-    "splits": {"count": 6},
+    "splits": {"count": 4},
     "protocols": {},
     "model": {"name": "trouble:build"},
     "techniques": {"none": {}},
