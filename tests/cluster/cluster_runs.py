@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,13 @@ class Folder:
     """A working directory with the results of studies."""
 
     path: Path
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def end(self) -> None:
+        """Kill the runs that a failed test has left."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
     def start(
         self,
@@ -88,9 +95,11 @@ class Folder:
         command += ["--configfile", str(configfile), "--", place]
         own = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTEST"))}
         with (self.path / "output.txt").open("a") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, cwd=ROOT, env=own, text=True, stdout=output, stderr=subprocess.STDOUT
             )
+        self.processes.append(process)
+        return process
 
     def finish(self, process: subprocess.Popen[str]) -> str:
         """Wait for the end of a run that succeeds; return all output."""
