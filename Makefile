@@ -33,7 +33,7 @@ format: $(VENV)/.test docs  ## Format the code, write the generated documentatio
 
 docs: $(VENV)/.test  ## Write docs/config.md and docs/attacks.md from the schema and the attacks.
 	$(BIN)/python -m miagap.config_reference
-	$(BIN)/python -m miagap.attacks.registry
+	$(BIN)/python -m miagap.attacks
 
 lock: $(VENV)/.test  ## Renew requirements.lock for Python 3.11 to 3.13.
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --upgrade \

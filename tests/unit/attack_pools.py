@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 
 from miagap.attacks import Signals
+from miagap.attacks.base import Measurement
+from miagap.attacks.registry import ATTACKS
 
 
 def make_pool(
@@ -50,7 +52,53 @@ def make_pool(
         labels=labels.astype(np.int64),
         logits=views[:, 0].astype(np.float32) if with_logits else None,
     )
-    return signals, reserve
+    # Drawn last, so that they change nothing above.
+    extra = {one.key: draw_signal(one, rng, phi[:, 0]) for one in default_measurements()}
+    return dataclasses.replace(signals, extra=extra), reserve
+
+
+def default_measurements():
+    """Return every signal that attacks need beyond logits, with default parameters."""
+    found = set()
+    for attack in ATTACKS.values():
+        parameters = {key: parameter.default for key, parameter in attack.parameters.items()}
+        choices = [parameters] + [{**parameters, key: value} for key, value in attack.needs_if]
+        for one in choices:
+            found.update(attack.measurements(one))
+    return sorted(found, key=lambda one: one.key)
+
+
+def draw_signal(measurement: Measurement, rng, phi):
+    """Return a signal (M, n, ...) that follows phi (M, n), and so membership, with noise."""
+
+    def share(times, *columns):
+        wide = phi.reshape(*phi.shape, *[1] * len(columns))
+        odds = 1 / (1 + np.exp(-wide))
+        return rng.binomial(times, odds * np.ones(columns)) / times
+
+    given = dict(measurement.parameters)
+    if measurement.kind == "merlin":
+        return share(given["repetitions"]).astype(np.float32)
+    if measurement.kind == "augmented":
+        return share(1, 5).astype(np.uint8)
+    if measurement.kind == "robustness":
+        right = (phi > 0).astype(np.float64)[..., None]
+        found = share(given["repetitions"], given["levels"])
+        return np.concatenate([right, found], axis=2).astype(np.float32)
+    if measurement.kind == "boundary":
+        return (np.maximum(phi, 0) * rng.uniform(0.5, 1, phi.shape)).astype(np.float32)
+    noise = rng.normal(size=(*phi.shape, 6 * given.get("layers", 1)))
+    if measurement.kind == "white_box":
+        sizes = np.exp(noise - phi[..., None])
+        return sizes.reshape(*phi.shape, given["layers"], 6).astype(np.float32)
+    if measurement.kind == "features":
+        return noise.astype(np.float16)
+    assert measurement.kind == "distilled"
+    students = (phi + 2 * rng.normal(size=phi.shape))[..., None]
+    students = students + rng.normal(size=(*phi.shape, given["students"]))
+    learned = rng.random((phi.shape[1], given["students"] // 2)) < 0.5
+    students[:, np.stack([learned, ~learned], axis=2).reshape(len(learned), -1)] = np.nan
+    return students.astype(np.float32)
 
 
 def phi_and_loss(views, labels):

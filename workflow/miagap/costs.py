@@ -18,7 +18,8 @@ from miagap.throughput import Device
 
 MB = 1e6
 # Start-up of a job's script, seconds of CPU and MB: interpreter and imports.
-TORCH_SECONDS, TORCH_MB = 4.5, 850.0
+TORCH_SECONDS, TORCH_MB = 2.7, 850.0
+WARM_UP_SECONDS = 1.5  # the first training steps choose kernels
 NUMPY_SECONDS, NUMPY_MB = 0.6, 150.0
 PANDAS_MB = 350.0
 # On Slurm two nested Snakemakes surround the script.
@@ -207,7 +208,7 @@ class Costs:
         seconds += evaluations * self.shape.samples * self._infer_seconds
         disk = len(block.runs) * len(block.checkpoints) * self.model_bytes
         return Cost(
-            TORCH_SECONDS + len(block.runs) * seconds,
+            TORCH_SECONDS + WARM_UP_SECONDS + len(block.runs) * seconds,
             self._torch_mb(settings["batch_size"]) + len(block.checkpoints) * self.model_bytes / MB,
             disk + len(block.runs) * 10_000,
             self._gpu_mb(settings["batch_size"], trains=True),

@@ -11,9 +11,9 @@ from pathlib import Path
 from miagap.costs import Cost, Costs
 from miagap.names import LEAVE_ONE_OUT, run_name
 
-STAGES = ("train", "extract", "shadow", "attack", "collect")
+STAGES = ("train", "extract", "measure", "shadow", "attack", "collect")
 # On the study's device; the others compute on one CPU.
-DEVICE_STAGES = frozenset({"train", "extract"})
+DEVICE_STAGES = frozenset({"train", "extract", "measure"})
 GB = 1e9
 
 
@@ -78,8 +78,8 @@ def study_jobs(costs: Costs, patterns: Mapping[str, str]) -> list[Job]:
 
     Args:
         costs: the estimates.
-        patterns: places of ``model``, ``logit``, ``pool``, ``attacked``, ``benchmark`` and
-            ``collected``, with wildcards in braces, as the rules have them.
+        patterns: places of ``model``, ``logit``, ``signal``, ``pool``, ``attacked``,
+            ``benchmark`` and ``collected``, with wildcards in braces, as the rules have them.
     """
     study = costs.study
     jobs: list[Job] = []
@@ -100,6 +100,11 @@ def study_jobs(costs: Costs, patterns: Mapping[str, str]) -> list[Job]:
                 files = tuple(patterns[pattern].format(**one) for one in tuples)
                 own = f"{marks}/{stage}/{technique}/{block.name}.tsv"
                 jobs.append(Job(stage, cost, files, own))
+            for one in study.measurements:
+                measure = costs.measure(block, technique, one)
+                files = tuple(patterns["signal"].format(signal=one.key, **each) for each in tuples)
+                own = f"{marks}/measure/{one.key}/{technique}/{block.name}.tsv"
+                jobs.append(Job("measure", measure, files, own))
     shadow = costs.shadow()
     pools = {(group.attacker, group.attacker_checkpoint) for group in study.attack_groups}
     if LEAVE_ONE_OUT in study.protocols:
@@ -243,7 +248,7 @@ def _totals(costs: Costs, plans: Sequence[StagePlan], at_once: int, keep_models:
     disk = sum(plan.disk for plan in plans) + costs.pool_bytes
     there = sum(plan.disk_there for plan in plans)
     lines = [
-        f"{unit} time left (train, extract): {_range(on_device, factor)}",
+        f"{unit} time left (train, extract, measure): {_range(on_device, factor)}",
         f"CPU time left (all other stages): {_range(elsewhere, 2.0)}",
         f"Wall time left with {at_once:,} jobs at once: {_range(wall, factor)}",
         f"Disk: {disk / GB:.2f} GB in the end, {there / GB:.2f} GB there",
@@ -255,12 +260,12 @@ def _totals(costs: Costs, plans: Sequence[StagePlan], at_once: int, keep_models:
 
 def _comparison(plans: Sequence[StagePlan]) -> list[str]:
     lines = ["Jobs that have run (their ratio corrects what is left):"]
-    for plan in plans:
-        if plan.ratio is not None:
-            lines.append(
-                f"  {plan.stage}: {plan.timed:,} jobs, estimated {duration(plan.estimated)}, "
-                f"took {duration(plan.took)}, took / estimated = {plan.ratio:.2f}"
-            )
+    lines += [
+        f"  {plan.stage}: {plan.timed:,} jobs, estimated {duration(plan.estimated)}, "
+        f"took {duration(plan.took)}, took / estimated = {plan.ratio:.2f}"
+        for plan in plans
+        if plan.ratio is not None
+    ]
     estimated, took = sum(p.estimated for p in plans), sum(p.took for p in plans)
     lines.append(
         f"  all: estimated {duration(estimated)}, took {duration(took)}, "

@@ -15,6 +15,7 @@ from miagap.errors import InputError
 from miagap.generalization import from_logits
 from miagap.names import parse_run_name
 
+_EXTRA = "extra:"
 _COLUMNS = ["sample_id", "label", "member", "logits", "phi", "loss"]
 
 
@@ -36,13 +37,20 @@ class Models:
     generalization: tuple[dict[str, float | int | None], ...]
 
 
-def gather(paths: Sequence[str], reserve: np.ndarray, *, with_logits: bool) -> Models:
+def gather(
+    paths: Sequence[str],
+    reserve: np.ndarray,
+    *,
+    with_logits: bool,
+    extra: Mapping[str, Sequence[str]] | None = None,
+) -> Models:
     """Read the extraction files of several models of the same samples.
 
     Args:
         paths: Parquet files as the extraction writes them, named by seed and split.
         reserve: bool (n,), samples that no split holds.
         with_logits: keep the logits of query 0, float32 (M, n, C), in memory.
+        extra: files of further signals, in the order of ``paths``, by ``Measurement.key``.
 
     Raises:
         InputError: a file is missing, broken, or of other samples, labels or queries than
@@ -80,9 +88,15 @@ def gather(paths: Sequence[str], reserve: np.ndarray, *, with_logits: bool) -> M
         seed=np.array([seed for seed, _ in runs], dtype=np.int64),
         labels=labels,
         logits=logits,
+        extra={key: _stack(files, paths, n) for key, files in (extra or {}).items()},
     )
     dataset = _said(first, "dataset") or ""
     return Models(signals, reserve, str(dataset), tuple(generalization))
+
+
+def by_signal(files: Sequence[str], keys: Sequence[str]) -> dict[str, list[str]]:
+    """Sort files of signals, ``KEY/technique/checkpoint/run.parquet``, by the signal's key."""
+    return {key: [f for f in files if Path(f).parents[2].name == key] for key in keys}
 
 
 def write_models(models: Models, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
@@ -99,6 +113,7 @@ def write_models(models: Models, path: str | os.PathLike[str], metadata: Mapping
     }
     if signals.logits is not None:
         arrays["logits"] = signals.logits
+    arrays |= {_EXTRA + key: array for key, array in signals.extra.items()}
     own = {"dataset": models.dataset, "generalization": json.dumps(models.generalization)}
     artifacts.write_tensors(arrays, path, {**metadata, **own})
 
@@ -114,7 +129,51 @@ def read_models(path: str | os.PathLike[str]) -> Models:
     if reserve is None or "generalization" not in metadata:
         raise InputError(f"{path}: not a shadow pool; delete it and run again")
     generalization = tuple(json.loads(metadata["generalization"]))
-    return Models(Signals(**arrays), reserve, metadata["dataset"], generalization)
+    further = [name for name in arrays if name.startswith(_EXTRA)]
+    extra = {name.removeprefix(_EXTRA): arrays.pop(name) for name in further}
+    return Models(Signals(**arrays, extra=extra), reserve, metadata["dataset"], generalization)
+
+
+def signal_table(values: np.ndarray) -> pa.Table:
+    """Return a measured signal of one model, (n, ...), as a table: sample_id, shape, values."""
+    flat = np.ascontiguousarray(values).reshape(len(values), -1)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
+    metadata = {f"{artifacts.PREFIX}shape".encode(): json.dumps(values.shape[1:]).encode()}
+    ids = pa.array(np.arange(len(values), dtype=np.int32))
+    return pa.table({"sample_id": ids, "signal": column}).replace_schema_metadata(metadata)
+
+
+def read_signal(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read what :func:`signal_table` holds: (n, ...).
+
+    Raises:
+        InputError: the file is missing, truncated, or not a signal.
+    """
+    table = artifacts.read_parquet(path, ["sample_id", "signal"])
+    shape = _said(table, "shape")
+    if shape is None:
+        raise InputError(f"{path}: not a signal; delete it and run again")
+    values = table["signal"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(table), *json.loads(shape))
+
+
+def _stack(files: Sequence[str], paths: Sequence[str], samples: int) -> np.ndarray:
+    """Return a signal of several models, (M, n, ...), in the order of ``paths``."""
+    if [Path(file).stem for file in files] != [Path(path).stem for path in paths]:
+        raise ValueError("signals and logits are not of the same models")
+    found: np.ndarray | None = None
+    for m, file in enumerate(files):
+        values = read_signal(file)
+        if found is None:
+            found = np.empty((len(files), *values.shape), values.dtype)
+        if values.shape != found.shape[1:] or len(values) != samples:
+            raise InputError(
+                f"{file}: shape {values.shape}, expected {(samples, *found.shape[2:])}; measure it "
+                "again"
+            )
+        found[m] = values
+    assert found is not None
+    return found
 
 
 def take(models: Models, index: Sequence[int]) -> Models:

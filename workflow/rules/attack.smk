@@ -41,6 +41,7 @@ rule attack_fixed_split:
     """Targets that share one split and differ in their seed."""
     input:
         targets=expand(LOGIT, run=run_names(STUDY.fixed_runs), allow_missing=True),
+        signals=signals_of(STUDY.fixed_runs),
         shadows=attacker_pool,
     output:
         tuples=expand(

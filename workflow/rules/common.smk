@@ -45,6 +45,7 @@ RESCUED: list[Path] = []
 
 MODEL = f"{RESULTS}/models/{{technique}}/{{run}}/checkpoint-{{checkpoint}}.safetensors"
 HISTORY = f"{RESULTS}/models/{{technique}}/{{run}}/history.parquet"
+SIGNAL = f"{RESULTS}/signals/{{signal}}/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
 LOGIT = f"{RESULTS}/logits/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
 POOL = f"{RESULTS}/shadow/{{technique}}/checkpoint-{{checkpoint}}.safetensors"
 ATTACKED = (
@@ -75,6 +76,28 @@ def block_files(pattern: str, block: studies.Block) -> list[str]:
     """Return a block's files, one for each run and checkpoint, for any technique."""
     names = {"run": block.run_names, "checkpoint": block.checkpoints}
     return expand(pattern, **names, allow_missing=True)
+
+
+def signal_files(measurement) -> str:
+    """Return the pattern of a signal's files."""
+    return expand(SIGNAL, signal=measurement.key, allow_missing=True)[0]
+
+
+def signals_of(runs) -> list[str]:
+    """Return the files of all signals of some runs, signal by signal."""
+    return [
+        path
+        for measurement in STUDY.measurements
+        for path in expand(
+            signal_files(measurement), run=run_names(runs), allow_missing=True
+        )
+    ]
+
+
+def measurement_code(measurement) -> str:
+    """Return the digest of the code that measures a signal."""
+    source = ROOT / "workflow/miagap/measurements" / f"{measurement.kind}.py"
+    return f"{CODE['measure']}-{code_digest(source)}"
 
 
 def gpu_request() -> str:

@@ -12,6 +12,7 @@ rule plan:
         patterns={
             "model": MODEL,
             "logit": LOGIT,
+            "signal": SIGNAL,
             "pool": POOL,
             "attacked": ATTACKED,
             "benchmark": BENCHMARK,

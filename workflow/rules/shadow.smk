@@ -5,6 +5,7 @@ rule shadow_pool:
     input:
         pool=rules.dataset.output.pool,
         logits=expand(LOGIT, run=run_names(STUDY.pool_runs), allow_missing=True),
+        signals=signals_of(STUDY.pool_runs),
     output:
         pool=POOL,
     log:

@@ -20,7 +20,10 @@ with job.logged(snakemake.log[0]) as log:
     shadows = shadow.read_models(source.shadows)
     if params.protocol != LEAVE_ONE_OUT:
         with_logits = shadows.signals.logits is not None
-        targets = shadow.gather(source.targets, shadows.reserve, with_logits=with_logits)
+        files = shadow.by_signal(source.signals, list(shadows.signals.extra))
+        targets = shadow.gather(
+            source.targets, shadows.reserve, with_logits=with_logits, extra=files
+        )
     else:
         same = source.targets == source.shadows
         targets = shadows if same else shadow.read_models(source.targets)

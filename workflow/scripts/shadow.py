@@ -13,7 +13,12 @@ with job.logged(snakemake.log[0]) as log:
     settings = json.loads(params.settings)
     labels, _ = artifacts.read_tensors(snakemake.input.pool, ["labels"])
     reserve = splits.reserve_members(len(labels["labels"]), **settings["splits"])
-    models = shadow.gather(snakemake.input.logits, reserve, with_logits=settings["logits"])
+    models = shadow.gather(
+        snakemake.input.logits,
+        reserve,
+        with_logits=settings["logits"],
+        extra=shadow.by_signal(snakemake.input.signals, settings.get("signals", [])),
+    )
     log(f"{models.signals.models} models, {models.signals.samples} samples")
     metadata = job.provenance(
         params.study,

@@ -1,16 +1,17 @@
-"""The vulnerability-based attack of Long et al. 2020, from logits.
+"""The vulnerability-based attack of Long et al. 2020.
 
 Source: "A Pragmatic Approach to Membership Inferences on Machine Learning Models" (generalised
 attack): records with few neighbours in a feature space are vulnerable; only these are attacked,
 by a one-sided test of the target's loss against losses of reference models that were not trained
 on the record; of all others nothing is guessed.
 
-Features are the logits of ``references`` shadow models, each centred, joined; the distance is the
-cosine's, as in the paper (there: the layer below the logits). Vulnerable is the ``share`` of
-samples that lie farthest from their ``neighbours``-th nearest among ``population`` samples (there:
-an expected number of neighbours below a bound that must be found by hand for each data set). The
-test takes the logit-scaled confidence as normal (there: an interpolated empirical distribution,
-which ends at the smallest loss seen).
+Features are those of ``references`` shadow models, joined: the activations below the last layer,
+as in the paper (``features: penultimate``, which must be measured), or the logits, centred
+(``features: logits``, which every study has). The distance is the cosine's. Vulnerable is the
+``share`` of samples that lie farthest from their ``neighbours``-th nearest among ``population``
+samples (there: an expected number of neighbours below a bound that must be found by hand for each
+data set). The test takes the logit-scaled confidence as normal (there: an interpolated empirical
+distribution, which ends at the smallest loss seen).
 
 The score is -log p of the test for vulnerable samples and -1 for the rest, below every score
 that a guess can have.
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_ndtr
 
-from miagap.attacks.base import Attack, Parameter, require_logits
+from miagap.attacks.base import Attack, Parameter, measured_signal, require_logits
 from miagap.attacks.references import out_moments
 from miagap.attacks.signals import Problem, chunks
 
@@ -33,7 +34,6 @@ NO_GUESS = -1.0
 
 def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     """Score every task, float64 (tasks, n); -1 where nothing is guessed."""
-    require_logits(problem)
     scores = np.empty((len(problem.tasks), problem.shadows.samples))
     selected: dict[tuple[int, ...], np.ndarray] = {}
     for group in problem.groups():
@@ -54,7 +54,7 @@ def vulnerable(
 
     Exactly ``ceil(share * n)`` samples are selected; equal distances go by sample number.
     """
-    features = unit_features(problem, references)
+    features = unit_features(problem, references, parameters)
     rng = problem.generator("neighbours", *references)
     size = min(parameters["population"], len(features))
     population = rng.choice(len(features), size, replace=False)
@@ -65,11 +65,18 @@ def vulnerable(
     return chosen
 
 
-def unit_features(problem: Problem, references: tuple[int, ...]) -> np.ndarray:
-    """Return the joined, centred logits of reference models at unit length: float32 (n, d)."""
-    logits = problem.shadows.logits
-    assert logits is not None
-    parts = [logits[m] - logits[m].mean(axis=1, keepdims=True) for m in references]
+def unit_features(
+    problem: Problem, references: tuple[int, ...], parameters: Mapping[str, Any]
+) -> np.ndarray:
+    """Return the joined features of reference models at unit length: float32 (n, d)."""
+    if parameters["features"] == "penultimate":
+        _, measured = measured_signal(problem, ATTACK, "features", parameters)
+        parts = [measured[m].astype(np.float32) for m in references]
+    else:
+        require_logits(problem)
+        logits = problem.shadows.logits
+        assert logits is not None
+        parts = [logits[m] - logits[m].mean(axis=1, keepdims=True) for m in references]
     joined = np.concatenate(parts, axis=1)
     length = np.linalg.norm(joined, axis=1, keepdims=True)
     return np.asarray(joined / np.maximum(length, 1e-30), dtype=np.float32)
@@ -101,10 +108,20 @@ ATTACK = Attack(
     method="long",
     family="vulnerability-based",
     source="Long et al. 2020, A Pragmatic Approach to Membership Inferences",
-    access="logits of the target; shadow models",
-    needs=frozenset({"logits", "phi"}),
+    access="logits of the target; shadow models, their features with `features: penultimate`",
+    needs=frozenset({"phi"}),
+    needs_if={
+        ("features", "logits"): frozenset({"logits"}),
+        ("features", "penultimate"): frozenset({"features"}),
+    },
     function=score,
     parameters={
+        "features": Parameter(
+            "choice",
+            "logits",
+            "what distances are taken in",
+            choices=("logits", "penultimate"),
+        ),
         "references": Parameter("int", 4, "shadow models that give features", minimum=1),
         "neighbours": Parameter("int", 1, "distance to which nearest neighbour", minimum=1),
         "share": Parameter("float", 0.1, "share of samples attacked", minimum=0, maximum=1),

@@ -16,7 +16,7 @@ per network, members and non-members alike; ``hidden: 0`` makes it a logistic re
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,26 +66,36 @@ def _forward(values: np.ndarray, weights: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def fit(
-    inputs: np.ndarray, member: np.ndarray, hidden: int, epochs: int, rng: np.random.Generator
+    inputs: np.ndarray,
+    member: np.ndarray,
+    hidden: int | Sequence[int],
+    epochs: int,
+    rng: np.random.Generator,
+    joined: np.ndarray | None = None,
 ) -> Networks:
     """Train K networks side by side by Adam on the mean cross-entropy.
 
     Args:
         inputs: float64 (K, r, d).
         member: bool (K, r).
-        hidden: units of the hidden layer; 0 for none.
+        hidden: units of the hidden layer, or of each of several; 0 for none.
         epochs: passes over the records.
         rng: initial weights and batch order.
+        joined: bool (d, units of the first hidden layer), which inputs enter which unit; None
+            for all.
     """
     networks, records, width = inputs.shape
     mean = inputs.mean(axis=1, keepdims=True)
     scale = np.maximum(inputs.std(axis=1, keepdims=True), 1e-6)
     values, target = (inputs - mean) / scale, member.astype(np.float64)[..., None]
-    sizes = [width, hidden, 1] if hidden else [width, 1]
+    layers = [hidden] if isinstance(hidden, int) else hidden
+    sizes = [width, *(size for size in layers if size), 1]
     weights: list[np.ndarray] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         weights.append(rng.normal(0, np.sqrt(2 / fan_in), (networks, fan_in, fan_out)))
         weights.append(np.zeros((networks, 1, fan_out)))
+    if joined is not None:
+        weights[0] *= joined * np.sqrt(width / joined.sum(axis=0))
     first = [np.zeros_like(w) for w in weights]
     second = [np.zeros_like(w) for w in weights]
     step = 0
@@ -95,6 +105,8 @@ def fit(
             rows = order[start : start + BATCH]
             step += 1
             gradients = _gradients(values[:, rows], target[:, rows], weights)
+            if joined is not None:
+                gradients[0] *= joined
             _adam(weights, gradients, first, second, step)
     return Networks(mean, scale, weights)
 
@@ -197,6 +209,37 @@ def score_shokri(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     return scores
 
 
+def score_by_network(
+    problem: Problem,
+    shadow_inputs: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    target_inputs: Callable[[int], np.ndarray],
+    parameters: Mapping[str, Any],
+    hidden: int | Sequence[int],
+    joined: np.ndarray | None = None,
+) -> np.ndarray:
+    """Score every task by one network trained on all of its shadow models, float64 (tasks, n).
+
+    Args:
+        problem: what to attack.
+        shadow_inputs: gives the inputs (k, d) at k points (models, samples) of shadow models.
+        target_inputs: gives the inputs (n, d) of all samples under a target.
+        parameters: ``records`` to train on and ``epochs``.
+        hidden, joined: shape of the network, as for :func:`fit`.
+    """
+    scores = np.empty((len(problem.tasks), problem.shadows.samples))
+    used = np.flatnonzero(~problem.reserve)
+    for group in problem.groups():
+        rng = group_generator(problem, group)
+        models, samples, member = _draw(
+            problem, group, group.kept, used, parameters["records"], rng
+        )
+        inputs = shadow_inputs(models, samples)
+        network = fit(inputs[None], member[None], hidden, parameters["epochs"], rng, joined)
+        for task, target in zip(group.tasks, group.targets, strict=True):
+            scores[task] = network.log_odds(target_inputs(target), 0)
+    return scores
+
+
 def score_salem_1(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     """Score every task by one network trained on one shadow model, float64 (tasks, n)."""
     require_logits(problem)
@@ -240,7 +283,7 @@ def score_salem_3(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray
     return scores
 
 
-_NETWORK = {
+NETWORK_PARAMETERS = {
     "records": Parameter("int", 2000, "training records of each attack network", minimum=2),
     "hidden": Parameter("int", 64, "hidden units; 0: logistic regression", minimum=0),
     "epochs": Parameter("int", 20, "passes over the records", minimum=1),
@@ -253,7 +296,7 @@ SHOKRI = Attack(
     access="posteriors of the target; shadow models",
     needs=frozenset({"logits"}),
     function=score_shokri,
-    parameters=_NETWORK,
+    parameters=NETWORK_PARAMETERS,
     cost="training of one small network per class, per pair of targets",
 )
 SALEM_1 = Attack(
@@ -263,7 +306,7 @@ SALEM_1 = Attack(
     access="posteriors of the target; one shadow model",
     needs=frozenset({"logits"}),
     function=score_salem_1,
-    parameters=_NETWORK,
+    parameters=NETWORK_PARAMETERS,
     cost="training of one small network per pair of targets",
 )
 SALEM_3 = Attack(

@@ -97,8 +97,10 @@ def best_box(
     allowed = (outside <= fpr) & (inside > 0) & (width > 0)
     if not allowed.any():
         return Box(-np.inf, np.inf, float(shares[-1]))
-    best = np.lexsort((-width + 0 * inside, outside, np.where(allowed, -inside, np.inf)), axis=None)
-    low, high, at = np.unravel_index(best[0], inside.shape)
+    wide = np.broadcast_to(-width, inside.shape)
+    keys = (wide, outside, np.where(allowed, -inside, np.inf))
+    best = np.lexsort([key.ravel() for key in keys])[0]
+    low, high, at = np.unravel_index(best, inside.shape)
     return Box(float(edges[low]), float(edges[high]), float(shares[at]))
 
 

@@ -1,11 +1,18 @@
-"""Attacks P and R of Ye et al. 2022, "Enhanced Membership Inference Attacks against ML Models".
+"""Attacks P, R and D of Ye et al. 2022, "Enhanced Membership Inference Attacks against ML Models".
 
-Both ask how small the target's loss is among losses of non-members: the score is -log(alpha),
+They ask how small the target's loss is among losses of non-members: the score is -log(alpha),
 where alpha is the level at which the hypothesis test just calls the sample a member.
 
 - Attack P compares with losses of population samples under the target (the reserve; without
   one, losses of shadow models on their own non-members).
 - Attack R compares with losses of the same sample under reference models not trained on it.
+- Attack D compares with losses of the same sample under ``students``: models trained anew to
+  give the target's answers (soft labels) on population samples, this one not among them. They
+  share the target's randomness as far as its answers show it. Each student learns from a half of
+  the population (the reserve; without one the whole pool), drawn without regard to membership,
+  two students from complementary halves; a sample is compared with the students that did not
+  learn from it. Student 0 and 1, 2 and 3 and so on are such pairs: without a reserve half of the
+  students count for each sample.
 
 Few reference values cannot resolve a small alpha, hence ``smoothing``:
 
@@ -26,7 +33,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_ndtr
 
-from miagap.attacks.base import Attack, Parameter
+from miagap.attacks.base import Attack, Parameter, measured_signal
 from miagap.attacks.references import (
     STD_FLOOR,
     draw_nonmembers,
@@ -170,19 +177,64 @@ def _score_group(problem: Problem, group: Group, smoothing: str) -> np.ndarray:
     scores = np.empty((group.tasks.size, shadows.samples))
     for part in chunks(shadows.samples, 8192):
         out, _ = problem.sides(group, part)
-        # Losses of IN models are moved where they are never counted nor nearest.
-        references = np.where(out, shadows.loss[group.kept, part], np.inf)
-        references.sort(axis=0)
+        references = _ordered(shadows.loss[group.kept, part], out)
         count = np.maximum(out.sum(axis=0), 1)
         for row, target in enumerate(group.targets):
             loss = targets.loss[target, part]
-            below = (references <= loss).sum(axis=0)
-            columns = np.arange(loss.size)
-            low = np.where(below > 0, references[np.maximum(below - 1, 0), columns], 0.0)
-            top = np.minimum(below, len(references) - 1)
-            high = np.where(below < len(references), references[top, columns], np.inf)
             z = (targets.phi[target, 0, part] - moments.mean[part]) / moments.std[part]
-            scores[row, part] = _combine(smoothing, loss, below, low, high, count, z)
+            scores[row, part] = _against(references, count, loss, z, smoothing)
+    return scores
+
+
+def _ordered(loss: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Sort reference losses (k, n) per sample, those not to be used at the end as infinite."""
+    return np.sort(np.where(out, loss, np.inf), axis=0)
+
+
+def _against(
+    references: np.ndarray, count: np.ndarray, loss: np.ndarray, z: np.ndarray, smoothing: str
+) -> np.ndarray:
+    """Return -log alpha of losses (n,), each against its own references: float64 (n,).
+
+    Args:
+        references: float64 (k, n) from :func:`_ordered`.
+        count: int64 (n,), how many of them are used.
+        loss: float64 (n,), of the target.
+        z: float64 (n,), the target's confidence, standardised by the references'.
+        smoothing: "none", "linear", "gaussian" or "minimum".
+    """
+    below = (references <= loss).sum(axis=0)
+    columns = np.arange(loss.size)
+    low = np.where(below > 0, references[np.maximum(below - 1, 0), columns], 0.0)
+    top = np.minimum(below, len(references) - 1)
+    high = np.where(below < len(references), references[top, columns], np.inf)
+    return _combine(smoothing, loss, below, low, high, count, z)
+
+
+def score_distilled(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Score every task by attack D, float64 (tasks, n)."""
+    students, _ = measured_signal(problem, DISTILLED, "distilled", parameters)
+    targets = problem.targets
+    scores = np.empty((len(problem.tasks), targets.samples))
+    for position, task in enumerate(problem.tasks):
+        phi = students[task.target].T.astype(np.float64)
+        out = ~np.isnan(phi)
+        count = out.sum(axis=0)
+        if count[~problem.reserve].min(initial=2) < 2:
+            raise InputError(
+                f"attacks.{problem.name}: needs at least 2 students that did not learn from a "
+                "sample; raise students"
+            )
+        known = np.where(out, phi, 0.0)
+        mean = known.sum(axis=0) / np.maximum(count, 1)
+        centred = np.where(out, phi - mean, 0.0)
+        std = np.sqrt((centred * centred).sum(axis=0) / np.maximum(count, 1))
+        z = (targets.phi[task.target, 0] - mean) / np.maximum(std, STD_FLOOR)
+        references = _ordered(np.logaddexp(0.0, -known), out)
+        loss = targets.loss[task.target]
+        scores[position] = _against(
+            references, np.maximum(count, 1), loss, z, parameters["smoothing"]
+        )
     return scores
 
 
@@ -222,4 +274,19 @@ REFERENCE = Attack(
     function=score_reference,
     parameters={"smoothing": _smoothing("minimum")},
     cost="a sort of the reference losses per pair of targets",
+)
+DISTILLED = Attack(
+    method="ye_distillation",
+    family="likelihood ratio",
+    source="Ye et al. 2022, Enhanced Membership Inference Attacks, attack D",
+    access="answers of the target to a population (reserve), or to the pool",
+    needs=frozenset({"distilled", "loss", "phi"}),
+    measured={"distilled": ("students", "epochs")},
+    function=score_distilled,
+    parameters={
+        "students": Parameter("int", 8, "models distilled from each target", minimum=2),
+        "epochs": Parameter("int", 0, "epochs of a student's training; 0: the target's", minimum=0),
+        "smoothing": _smoothing("minimum"),
+    },
+    cost="`students` trainings per model",
 )

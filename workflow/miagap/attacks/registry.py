@@ -8,19 +8,31 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from miagap.attacks import (
+    label_only,
     lira,
     neighbours,
     networks,
     offsets,
+    perturbation,
     quantiles,
     regression,
     rmia,
     threshold,
+    white_box,
 )
-from miagap.attacks.base import Attack, AttackSpec, Parameter
+from miagap.attacks.base import Attack, AttackSpec, Measurement, Parameter
 from miagap.errors import InputError
 
-__all__ = ["ATTACKS", "Attack", "AttackSpec", "Parameter", "describe", "needs", "parse"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "AttackSpec",
+    "Parameter",
+    "describe",
+    "measurements",
+    "needs",
+    "parse",
+]
 
 ATTACKS: dict[str, Attack] = {
     attack.method: attack
@@ -28,13 +40,19 @@ ATTACKS: dict[str, Attack] = {
         networks.SHOKRI,
         networks.SALEM_1,
         networks.SALEM_3,
+        white_box.ATTACK,
         threshold.ATTACK,
+        perturbation.MERLIN,
+        perturbation.MORGAN,
+        label_only.AUGMENT,
+        label_only.DISTANCE,
         offsets.SABLAYROLLES,
         offsets.WATSON,
         lira.ATTACK,
         rmia.ATTACK,
         quantiles.POPULATION,
         quantiles.REFERENCE,
+        quantiles.DISTILLED,
         neighbours.ATTACK,
         regression.ATTACK,
     )
@@ -80,15 +98,14 @@ def nearest(word: str, names: Iterable[str]) -> str:
 
 
 def needs(specs: Iterable[AttackSpec]) -> frozenset[str]:
-    """Return what attacks need of the signals: of "phi", "loss", "logits", "reserve"."""
-    found: set[str] = set()
-    for spec in specs:
-        attack = ATTACKS[spec.method]
-        found |= attack.needs
-        for (key, value), further in attack.needs_if.items():
-            if spec.parameters[key] == value:
-                found |= further
-    return frozenset(found)
+    """Return what attacks need of the signals: of "phi", "loss", "logits", "reserve", measured."""
+    return frozenset().union(*(ATTACKS[s.method].needs_of(s.parameters) for s in specs))
+
+
+def measurements(specs: Iterable[AttackSpec]) -> list[Measurement]:
+    """Return the signals that attacks need beyond logits, each once, by key."""
+    found = {m for spec in specs for m in ATTACKS[spec.method].measurements(spec.parameters)}
+    return sorted(found, key=lambda measurement: measurement.key)
 
 
 def describe() -> list[dict[str, Any]]:
@@ -162,7 +179,7 @@ def _needs_text(entry: Mapping[str, Any]) -> str:
     """Return an attack's needs in words, conditions included."""
     always = ", ".join(entry["needs"])
     further = [f"{', '.join(n)} with `{key}`" for key, n in entry["needs_if"].items()]
-    return "; ".join([always, *further])
+    return "; ".join(filter(None, [always, *further]))
 
 
 def _cell(text: str) -> str:

@@ -76,6 +76,7 @@ def student_samples(subject: Subject, number: int) -> np.ndarray:
     every model of a study.
     """
     reserve = subject.reserve
+    assert reserve is not None
     population = np.flatnonzero(reserve if reserve.any() else np.ones_like(reserve))
     if population.size < 4:
         raise InputError(

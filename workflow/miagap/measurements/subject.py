@@ -26,21 +26,20 @@ class Subject:
     Attributes:
         model: in eval mode, on the pool's device.
         pool: all samples.
-        reserve: bool (n,), samples that no model trains on.
         numerics: device and precision to ask in.
         study_seed: random states derive from it.
         identity: technique, seed, split and checkpoint of the model.
-        training: the technique's settings (``Study.training_settings``), for measurements that
-            train; empty for others.
+        training: how the technique trains (model, training, augmentations) and
+        reserve: bool (n,), samples that no model trains on: given to measurements that train.
     """
 
     model: nn.Module
     pool: DevicePool
-    reserve: np.ndarray
     numerics: Numerics
     study_seed: int
     identity: tuple[str | int, ...] = ()
     training: Mapping[str, Any] | None = None
+    reserve: np.ndarray | None = None
 
 
 Measure = Callable[[Subject, Mapping[str, Any]], np.ndarray]
