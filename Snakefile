@@ -19,12 +19,21 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/dataset.smk"
-include: "workflow/rules/splits.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/extract.smk"
-include: "workflow/rules/measure.smk"
-include: "workflow/rules/shadow.smk"
+
+
+if STUDY.imported:
+
+    include: "workflow/rules/import.smk"
+
+else:
+
+    include: "workflow/rules/dataset.smk"
+    include: "workflow/rules/splits.smk"
+    include: "workflow/rules/train.smk"
+    include: "workflow/rules/extract.smk"
+    include: "workflow/rules/shadow.smk"
+
+
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/tables.smk"
@@ -49,7 +58,7 @@ rule all:
     """The whole study: tables and figures."""
     default_target: True
     input:
-        rules.splits.output,
+        MEMBERSHIP,
         TABLES,
         FIGURES,
 

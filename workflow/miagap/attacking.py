@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from miagap import attacks, metrics, roc, seeds, summary
 from miagap.attacks import AttackSpec
+from miagap.attacks.scoring import Use
 from miagap.names import FIXED_SPLIT
 from miagap.shadow import Models
 
@@ -23,6 +24,7 @@ class Attacked:
         points: one list of ROC point tables (one an attack) for each target.
         pooled: one row an attack, over all targets.
         curves: one table an attack, the mean and the pooled ROC curve over all targets.
+        used: which shadow models each target was attacked with.
     """
 
     scores: dict[str, np.ndarray]
@@ -30,6 +32,7 @@ class Attacked:
     points: list[list[dict[str, Any]]]
     pooled: list[dict[str, Any]]
     curves: list[dict[str, Any]]
+    used: list[Use]
 
 
 def attack_group(
@@ -55,10 +58,12 @@ def attack_group(
         log: takes one line of text.
     """
     signals = targets.signals
-    valid = ~targets.reserve
     member = signals.member
+    used = attacks.shadow_use(signals, shadows.signals, targets.reserve, settings["seed"])
+    valid = np.stack([use.scored for use in used])
+    _log_selection(used, int((~targets.reserve).sum()), log)
     clusters = signals.seed if protocol == FIXED_SPLIT else signals.split
-    found = Attacked({}, [[] for _ in range(signals.models)], [[] for _ in member], [], [])
+    found = Attacked({}, [[] for _ in range(signals.models)], [[] for _ in member], [], [], used)
     count = settings["calibration_models"]
     for spec in specs:
         common = (signals, shadows.signals, spec, targets.reserve, settings["seed"])
@@ -84,10 +89,39 @@ def attack_group(
     return found
 
 
-def shadow_counts(targets: Models, shadows: Models) -> np.ndarray:
-    """Return how many shadow models each target is attacked with, int64 (T,)."""
-    pairs = shadows.signals.pair
-    return np.array([int((pairs != pair).sum()) for pair in targets.signals.pair])
+def shadow_columns(uses: Sequence[Use], samples: int) -> list[dict[str, Any]]:
+    """Return what metric rows say of each target's shadow models.
+
+    Args:
+        uses: of every target.
+        samples: how many samples there are outside the reserve.
+
+    Returns:
+        n_shadows, how many models are used for a sample; shadow_selection, "all" or "equal
+        numbers"; n_unscored, samples that go without a score.
+    """
+    return [
+        {
+            "n_shadows": use.models if use.each is None else 2 * use.each,
+            "shadow_selection": "all" if use.each is None else "equal numbers",
+            "n_unscored": samples - int(use.scored.sum()),
+            "threshold_source": "shadow models",
+        }
+        for use in uses
+    ]
+
+
+def _log_selection(uses: Sequence[Use], samples: int, log: Any) -> None:
+    """Say so where not all shadow models are used."""
+    chosen = [use.each for use in uses if use.each is not None]
+    if chosen:
+        poor = samples - min(int(use.scored.sum()) for use in uses)
+        number = " to ".join(str(count) for count in sorted({min(chosen), max(chosen)}))
+        log(
+            f"splits are not paired: for every sample {number} IN models and as many OUT models "
+            "are used, chosen without the target's membership; at most "
+            f"{poor} samples of a target have fewer and go without a score"
+        )
 
 
 def scores_table(attacked: Attacked, targets: Models, t: int) -> pa.Table:

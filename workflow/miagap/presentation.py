@@ -10,12 +10,13 @@ from miagap import artifacts
 from miagap.results import StudyResults
 
 
-def load_results(metrics: str, curves: str, settings: str) -> StudyResults:
+def load_results(metrics: str, curves: str, pooled: str, settings: str) -> StudyResults:
     """Read the tidy tables of a study.
 
     Args:
         metrics: path of tables/metrics.parquet.
         curves: path of tables/roc.parquet.
+        pooled: path of tables/pooled.parquet.
         settings: ``Study.presentation_settings``.
 
     Raises:
@@ -28,6 +29,7 @@ def load_results(metrics: str, curves: str, settings: str) -> StudyResults:
         metrics=_plain(artifacts.read_parquet(metrics).to_pandas()),
         roc=_plain(roc),
         techniques=tuple(values["techniques"]),
+        pooled=_plain(artifacts.read_parquet(pooled).to_pandas()),
         augmentations=values["augmentations"],
         families=values["families"],
         headline_attack=values["metrics"]["headline_attack"],

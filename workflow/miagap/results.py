@@ -18,6 +18,8 @@ from miagap.names import BEST, FIXED_SPLIT, LEAVE_ONE_OUT
 BASELINE = "none"
 CELL = ["technique", "attacker_technique", "checkpoint", "protocol", "attack"]
 MODEL_CELL = ["technique", "checkpoint"]
+EQUAL_NUMBERS = "equal numbers"
+"""What the column ``shadow_selection`` says where splits are not paired."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from miagap import artifacts
 from miagap.attacks.signals import Signals
 from miagap.errors import InputError
 from miagap.generalization import from_logits
-from miagap.names import parse_run_name
+from miagap.names import parse_run_name, run_name
 
 _EXTRA = "extra:"
 _COLUMNS = ["sample_id", "label", "member", "logits", "phi", "loss"]
@@ -43,6 +43,7 @@ def gather(
     *,
     with_logits: bool,
     extra: Mapping[str, Sequence[str]] | None = None,
+    pairs: np.ndarray | None = None,
 ) -> Models:
     """Read the extraction files of several models of the same samples.
 
@@ -51,6 +52,7 @@ def gather(
         reserve: bool (n,), samples that no split holds.
         with_logits: keep the logits of query 0, float32 (M, n, C), in memory.
         extra: files of further signals, in the order of ``paths``, by ``Measurement.key``.
+        pairs: int64 (M,), ``Signals.pairs`` where splits 2k and 2k + 1 are not complements.
 
     Raises:
         InputError: a file is missing, broken, or of other samples, labels or queries than
@@ -89,6 +91,7 @@ def gather(
         labels=labels,
         logits=logits,
         extra={key: _stack(files, paths, n) for key, files in (extra or {}).items()},
+        pairs=pairs,
     )
     dataset = _said(first, "dataset") or ""
     return Models(signals, reserve, str(dataset), tuple(generalization))
@@ -113,6 +116,8 @@ def write_models(models: Models, path: str | os.PathLike[str], metadata: Mapping
     }
     if signals.logits is not None:
         arrays["logits"] = signals.logits
+    if signals.pairs is not None:
+        arrays["pairs"] = signals.pairs
     arrays |= {_EXTRA + key: array for key, array in signals.extra.items()}
     own = {"dataset": models.dataset, "generalization": json.dumps(models.generalization)}
     artifacts.write_tensors(arrays, path, {**metadata, **own})
@@ -183,6 +188,13 @@ def take(models: Models, index: Sequence[int]) -> Models:
         signals=models.signals.take(index),
         generalization=tuple(models.generalization[i] for i in index),
     )
+
+
+def only(models: Models, runs: Collection[str]) -> Models:
+    """Return the models of these runs, in their order; all of them as they are."""
+    names = map(run_name, models.signals.seed.tolist(), models.signals.split.tolist())
+    index = [place for place, name in enumerate(names) if name in runs]
+    return models if len(index) == models.signals.models else take(models, index)
 
 
 def _said(table: pa.Table, key: str) -> str | None:

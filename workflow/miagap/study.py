@@ -1,27 +1,25 @@
 """What a resolved config means: which models, checkpoints, targets and attackers a study has.
 
-A pure view of the config's values. Each stage's settings are returned as the part of
+A view of the config's values and, where models are imported, of the names of files in their
+folder. Each stage's settings are returned as the part of
 the config that the stage depends on and nothing else, so that a change of a setting
 reruns what it changes and no more.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from miagap import imports
 from miagap.artifacts import canonical_json
-from miagap.attacks.base import Measurement
-from miagap.attacks.registry import Attack, measurements, needs, parse
+from miagap.attacks.registry import Attack, needs, parse
 from miagap.names import BEST, FIXED_SPLIT, LEAVE_ONE_OUT, run_name
 
 # Keys of `training` that say what is saved, not how a model is trained: they are outputs
 # of the training job, so they must not be among the settings whose change retrains.
 _NOT_TRAINING = frozenset({"checkpoints", "best"})
-# Signals whose measurement trains models of its own.
-_TRAINED_SIGNALS = frozenset({"distilled"})
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,10 @@ class Study:
     Args:
         values: the config with every default filled in (``miagap.config.resolve``).
         methods: what is known of each attack method (``miagap.attacks.registry.ATTACKS``).
+
+    Raises:
+        InputError: the folder of imported models lacks something, or an attack needs more of the
+            models than was imported.
     """
 
     def __init__(self, values: Mapping[str, Any], methods: Mapping[str, Attack]) -> None:
@@ -81,18 +83,26 @@ class Study:
         self.name: str = values["study"]
         self.folder: str = f"{values['results']}/{values['study']}"
         self.seed: int = values["seed"]
-        self.techniques: list[str] = list(values["techniques"])
+        section = values.get("import")
+        self.imported = None if section is None else imports.list_models(section)
+        self.techniques: list[str] = list(
+            self.imported.models if self.imported else values["techniques"]
+        )
 
     # --- models ---------------------------------------------------------------------
 
     def training(self, technique: str) -> dict[str, Any]:
         """Return the training settings of a technique: the common ones and its overrides."""
+        if self.imported:
+            raise ValueError("imported models are not trained")
         overrides = self.values["techniques"][technique].get("training") or {}
         return {**self.values["training"], **overrides}
 
     def augmentations(self, technique: str) -> list[dict[str, Any]]:
         """Return a technique's augmentations in order, each with all its parameters."""
-        found = []
+        found: list[dict[str, Any]] = []
+        if self.imported:
+            return found
         for entry in self.values["techniques"][technique].get("augmentations") or []:
             name, own = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
             parameters = {**self.values["augmentations"][name], **(own or {})}
@@ -101,18 +111,22 @@ class Study:
 
     def checkpoints(self, technique: str) -> list[str]:
         """Return a technique's checkpoints: epochs in order, then ``best`` if saved."""
+        if self.imported:
+            return list(self.imported.checkpoints)
         training = self.training(technique)
         epochs = [str(epoch) for epoch in sorted(training["checkpoints"])]
         return [*epochs, BEST] if training["best"] else epochs
 
     def final_checkpoint(self, technique: str) -> str:
         """Return the last epoch at which a technique's models are saved."""
+        if self.imported:
+            return self.imported.checkpoints[-1]
         return str(max(self.training(technique)["checkpoints"]))
 
     @property
     def leave_one_out(self) -> bool:
         """Whether every model of a pool is a target."""
-        return bool(self.values["protocols"]["leave_one_out"])
+        return self.imported is not None or bool(self.values["protocols"]["leave_one_out"])
 
     @cached_property
     def pool_runs(self) -> list[tuple[int, int]]:
@@ -121,6 +135,8 @@ class Study:
         Without leave-one-out, the fixed split's pair is not trained for the pool: no
         attacker may use it.
         """
+        if self.imported:
+            return self.imported.runs
         fixed = self.values["protocols"]["fixed_split"]
         unused = pair(fixed["split"]) if fixed and not self.leave_one_out else None
         splits = [s for s in range(self.values["splits"]["count"]) if pair(s) != unused]
@@ -129,6 +145,8 @@ class Study:
     @cached_property
     def fixed_runs(self) -> list[tuple[int, int]]:
         """(seed, split) of the fixed-split protocol's targets."""
+        if self.imported:
+            return []
         fixed = self.values["protocols"]["fixed_split"]
         return [(seed, fixed["split"]) for seed in fixed["seeds"]] if fixed else []
 
@@ -150,7 +168,7 @@ class Study:
         for technique in self.techniques:
             by_checkpoints.setdefault(tuple(self.checkpoints(technique)), []).append(technique)
         runs: list[tuple[tuple[int, int], ...]] = []
-        for seed in self.values["seeds"]:
+        for seed in dict.fromkeys(seed for seed, _ in self.pool_runs):
             own = [run for run in self.pool_runs if run[0] == seed]
             runs.extend(chunks(own, size))
         runs.extend(chunks(self.extra_runs, size))
@@ -212,13 +230,10 @@ class Study:
         """What the configured attacks need of the signals."""
         return needs([parse(name, entry) for name, entry in self.values["attacks"].items()])
 
-    @cached_property
-    def measurements(self) -> list[Measurement]:
-        """Signals beyond logits that the configured attacks need of every model."""
-        return measurements([parse(name, entry) for name, entry in self.values["attacks"].items()])
-
     def targets(self, protocol: str) -> list[tuple[int, int]]:
         """Return (seed, split) of a protocol's targets."""
+        if self.imported:
+            return list(self.imported.targets)
         return self.pool_runs if protocol == LEAVE_ONE_OUT else self.fixed_runs
 
     # --- settings of the stages, as canonical text --------------------------------------
@@ -226,6 +241,10 @@ class Study:
     def dataset_settings(self) -> str:
         """Return what the pool depends on."""
         return canonical_json({"dataset": self.values["dataset"], "study_seed": self.seed})
+
+    def import_settings(self) -> str:
+        """Return what is imported; which models are attacked is no part of it."""
+        return canonical_json({**self.values["import"], "targets": None})
 
     def split_settings(self) -> str:
         """Return what the membership table depends on."""
@@ -268,29 +287,9 @@ class Study:
             }
         )
 
-    def measurement_settings(self, measurement: Measurement, technique: str) -> str:
-        """Return what a signal depends on, beside the weights of the models that are asked."""
-        settings = {
-            "kind": measurement.kind,
-            "parameters": dict(measurement.parameters),
-            "study_seed": self.seed,
-            "model": self.values["model"],
-            "compute": {key: self.values["compute"][key] for key in ("device", "threads")},
-        }
-        if measurement.kind in _TRAINED_SIGNALS:
-            # Students learn as the technique's own models do.
-            training = json.loads(self.training_settings(technique))
-            kept = ("model", "training", "augmentations")
-            settings["recipe"] = {key: training[key] for key in kept}
-            settings["splits"] = self._drawing
-        return canonical_json(settings)
-
     def shadow_settings(self) -> str:
-        """Return what a shadow pool holds: only what an attack needs beside phi and loss."""
-        settings = {"logits": "logits" in self.attack_needs, "splits": self._drawing}
-        if self.measurements:  # absent, so that it changes no study without such attacks
-            settings["signals"] = [measurement.key for measurement in self.measurements]
-        return canonical_json(settings)
+        """Return what a shadow pool holds: full logits only where an attack needs them."""
+        return canonical_json({"logits": "logits" in self.attack_needs, "splits": self._drawing})
 
     def presentation_settings(self) -> str:
         """Return what tables and figures read from the tidy tables."""

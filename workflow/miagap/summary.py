@@ -55,10 +55,13 @@ def rank_targets(
     Args:
         scores: (T, n) float.
         member: (T, n) bool.
-        valid: (n,) bool, False for the reserve; None: all.
+        valid: (n,) or (T, n) bool, False for the reserve and other samples without a score;
+            None: all.
     """
-    pairs = zip(np.asarray(scores), np.asarray(member, bool), strict=True)
-    return [metrics.rank(target, inside, valid) for target, inside in pairs]
+    values = np.asarray(scores)
+    usable = np.broadcast_to(True if valid is None else np.asarray(valid, bool), values.shape)
+    pairs = zip(values, np.asarray(member, bool), usable, strict=True)
+    return [metrics.rank(target, inside, counts) for target, inside, counts in pairs]
 
 
 def pool_group(

@@ -16,7 +16,7 @@ import pandas as pd
 from miagap import claims, reference
 from miagap.errors import InputError
 from miagap.names import BEST, FIXED_SPLIT
-from miagap.results import BASELINE, MODEL_CELL, StudyResults
+from miagap.results import BASELINE, EQUAL_NUMBERS, MODEL_CELL, StudyResults
 
 DAGGER = "†"
 _MISSING = "–"
@@ -265,6 +265,16 @@ def _notes(study: StudyResults) -> tuple[str, ...]:
         notes.append(
             f"{DAGGER} Not resolved: {100 * study.headline_fpr:g}% of the non-members of one "
             "target is less than one sample, so this is the rate at zero false positives."
+        )
+    if (
+        "shadow_selection" in study.metrics
+        and (study.metrics["shadow_selection"] == EQUAL_NUMBERS).any()
+    ):
+        most = int(study.metrics["n_unscored"].max())
+        notes.append(
+            "The splits are not complementary pairs: for every sample and target equal numbers of "
+            "IN and OUT models were used, chosen without the target's membership"
+            + (f"; up to {most} samples of a target have fewer and no score." if most else ".")
         )
     return tuple(notes)
 

@@ -13,7 +13,7 @@ rule attack_leave_one_out:
     output:
         tuples=expand(
             f"{ATTACKED}/leave-one-out/{{run}}.{{part}}.parquet",
-            run=run_names(STUDY.pool_runs),
+            run=run_names(STUDY.targets(studies.LEAVE_ONE_OUT)),
             part=PARTS,
             allow_missing=True,
         ),

@@ -12,12 +12,13 @@ SCRIPTS = ROOT / "workflow/scripts"
 sys.path.insert(0, LIBRARY)
 
 from miagap import config as configs
-from miagap import costs
+from miagap import costs, imports
 from miagap import job as jobs
 from miagap import keep, names
 from miagap import study as studies
 from miagap.attacks.registry import ATTACKS
 from miagap.digest import code_digest
+from miagap.errors import InputError
 from miagap.throughput import find_device
 
 
@@ -37,7 +38,17 @@ def checked_config() -> dict:
     return resolved.values
 
 
-STUDY = studies.Study(checked_config(), ATTACKS)
+def described_study() -> studies.Study:
+    """Return the study, or end with one line if what it imports is not there."""
+    values = checked_config()
+    try:
+        return studies.Study(values, ATTACKS)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+STUDY = described_study()
 RESULTS = STUDY.folder
 CODE = {path.stem: code_digest(path) for path in SCRIPTS.glob("*.py")}
 ENVIRONMENT = "../../envs/cpu.yaml"
@@ -45,8 +56,8 @@ RESCUED: list[Path] = []
 
 MODEL = f"{RESULTS}/models/{{technique}}/{{run}}/checkpoint-{{checkpoint}}.safetensors"
 HISTORY = f"{RESULTS}/models/{{technique}}/{{run}}/history.parquet"
-SIGNAL = f"{RESULTS}/signals/{{signal}}/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
 LOGIT = f"{RESULTS}/logits/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
+MEMBERSHIP = f"{RESULTS}/splits/membership.parquet"
 POOL = f"{RESULTS}/shadow/{{technique}}/checkpoint-{{checkpoint}}.safetensors"
 ATTACKED = (
     f"{RESULTS}/attacks/{{technique}}/attacker-{{attacker}}/checkpoint-{{checkpoint}}"
@@ -63,7 +74,7 @@ jobs.export_library(LIBRARY)
 wildcard_constraints:
     technique="|".join(map(re.escape, STUDY.techniques)),
     attacker="|".join(map(re.escape, STUDY.techniques)),
-    checkpoint=r"\d+|best",
+    checkpoint=r"\d+|best|final",
     run=r"seed\d+-split\d+",
 
 
@@ -76,28 +87,6 @@ def block_files(pattern: str, block: studies.Block) -> list[str]:
     """Return a block's files, one for each run and checkpoint, for any technique."""
     names = {"run": block.run_names, "checkpoint": block.checkpoints}
     return expand(pattern, **names, allow_missing=True)
-
-
-def signal_files(measurement) -> str:
-    """Return the pattern of a signal's files."""
-    return expand(SIGNAL, signal=measurement.key, allow_missing=True)[0]
-
-
-def signals_of(runs) -> list[str]:
-    """Return the files of all signals of some runs, signal by signal."""
-    return [
-        path
-        for measurement in STUDY.measurements
-        for path in expand(
-            signal_files(measurement), run=run_names(runs), allow_missing=True
-        )
-    ]
-
-
-def measurement_code(measurement) -> str:
-    """Return the digest of the code that measures a signal."""
-    source = ROOT / "workflow/miagap/measurements" / f"{measurement.kind}.py"
-    return f"{CODE['measure']}-{code_digest(source)}"
 
 
 def gpu_request() -> str:
@@ -122,6 +111,9 @@ def study_costs() -> costs.Costs:
     """Return the estimates of all jobs; made when the first job is looked at."""
     summary = Path(RESULTS) / "dataset/summary.json"
     shape = costs.pool_shape(STUDY.values["dataset"], summary)
+    if STUDY.imported:
+        samples, classes = imports.shape(STUDY.imported)
+        shape = costs.PoolShape(samples, 32, 3, classes)
     return costs.Costs(STUDY, shape, find_device(expected_device())[1])
 
 

@@ -5,7 +5,7 @@ rule splits:
     input:
         pool=rules.dataset.output.pool,
     output:
-        membership=f"{RESULTS}/splits/membership.parquet",
+        membership=MEMBERSHIP,
     log:
         f"{LOG}/splits.log",
     conda:

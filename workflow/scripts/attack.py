@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 with job.logged(snakemake.log[0]) as log:
     params, source, wildcards = snakemake.params, snakemake.input, snakemake.wildcards
     settings = json.loads(params.settings)
+    places = {Path(path).name: path for path in snakemake.output.tuples}
     specs = [parse(name, entry) for name, entry in settings["attacks"].items()]
     shadows = shadow.read_models(source.shadows)
     if params.protocol != LEAVE_ONE_OUT:
@@ -27,6 +28,7 @@ with job.logged(snakemake.log[0]) as log:
     else:
         same = source.targets == source.shadows
         targets = shadows if same else shadow.read_models(source.targets)
+        targets = shadow.only(targets, {Path(path).name.split(".")[0] for path in places})
     attacked = attacking.attack_group(targets, shadows, specs, settings, params.protocol, log)
 
     provenance = job.provenance(params.study, params.settings, params.code)
@@ -39,13 +41,12 @@ with job.logged(snakemake.log[0]) as log:
         "attacker_checkpoint": Path(source.shadows).stem.removeprefix("checkpoint-"),
         "protocol": params.protocol,
     }
-    counts = attacking.shadow_counts(targets, shadows)
-    places = {Path(path).name: path for path in snakemake.output.tuples}
+    used = attacking.shadow_columns(attacked.used, int((~targets.reserve).sum()))
     for t, generalization in enumerate(targets.generalization):
         seed, split = int(targets.signals.seed[t]), int(targets.signals.split[t])
         own = {**group, "seed": seed, "split": split}
-        extra = {**generalization, "n_shadows": int(counts[t]), "threshold_source": "shadow models"}
-        rows = [{**own, **row, **extra} for row in attacked.rows[t]]
+        # A row counts the samples that have a score, which may be fewer than were measured.
+        rows = [{**own, **generalization, **row, **used[t]} for row in attacked.rows[t]]
         metadata = {**provenance, **{key: str(value) for key, value in own.items()}}
         tables = {
             "scores": attacking.scores_table(attacked, targets, t),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 with job.logged(snakemake.log[0]) as log:
     source, params = snakemake.input, snakemake.params
-    results = load_results(source.metrics, source.roc, params.settings)
+    results = load_results(source.metrics, source.roc, source.pooled, params.settings)
     look = {key: value for key, value in json.loads(params.style).items() if key != "formats"}
     style = figures.Style(**look)
     figure = figures.draw(snakemake.wildcards.figure, results, style)

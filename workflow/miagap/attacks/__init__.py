@@ -9,6 +9,7 @@ from miagap.attacks.scoring import (
     calibrated_thresholds,
     calibration_scores,
     score_targets,
+    shadow_use,
     threshold_from_calibration,
 )
 from miagap.attacks.signals import Signals
@@ -22,5 +23,6 @@ __all__ = [
     "calibration_scores",
     "parse",
     "score_targets",
+    "shadow_use",
     "threshold_from_calibration",
 ]

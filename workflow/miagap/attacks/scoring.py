@@ -53,12 +53,12 @@ class Use:
     Attributes:
         models: shadow models of other pairs.
         each: how many IN and how many OUT of them count for each sample; None: all.
-        unscored: samples outside the reserve that have fewer, and so no score.
+        scored: bool (n,), samples outside the reserve that have as many.
     """
 
     models: int
     each: int | None
-    unscored: int
+    scored: np.ndarray
 
 
 def shadow_use(targets: Signals, shadows: Signals, reserve: np.ndarray, rng_seed: int) -> list[Use]:
@@ -67,8 +67,7 @@ def shadow_use(targets: Signals, shadows: Signals, reserve: np.ndarray, rng_seed
     problem = Problem("", targets, shadows, tasks, reserve, rng_seed)
     found: dict[int, Use] = {}
     for group in problem.groups():
-        poor = int((problem.used & ~problem.usable(group)).sum())
-        use = Use(int(group.kept.size), group.each, poor)
+        use = Use(int(group.kept.size), group.each, problem.usable(group))
         found |= dict.fromkeys(group.tasks.tolist(), use)
     return [found[t] for t in range(len(tasks))]
 

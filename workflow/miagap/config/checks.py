@@ -41,6 +41,21 @@ def _fixed_split(values: Values) -> Iterator[Problem]:
         yield Problem(path, f"{message}, got {fixed['split']}", (("splits", "count"),))
 
 
+def _import_labels(values: Values) -> Iterator[Problem]:
+    section = values["import"]
+    if section is None:
+        return
+    needed = section["format"] == "lira-pytorch"
+    if needed and section["labels"] is None:
+        message = (
+            "missing; import.format is lira-pytorch, whose folders hold no labels: give a file"
+        )
+        yield Problem(("import", "labels"), message, (("import", "format"),))
+    if not needed and section["labels"] is not None:
+        message = f"not used: the layout {section['format']} has the labels; leave the key out"
+        yield Problem(("import", "labels"), message, (("import", "format"),))
+
+
 def _residual_stages(values: Values) -> Iterator[Problem]:
     model = values["model"]
     widths, blocks = len(model["widths"]), len(model["blocks"])
@@ -219,6 +234,7 @@ ERROR_CHECKS: tuple[Check, ...] = (
     _enough_shadows,
     _protocol_enabled,
     _fixed_split,
+    _import_labels,
     _residual_stages,
     _checkpoints_within_epochs,
     _best_needs_reserve,

@@ -131,7 +131,7 @@ def _legend(study: StudyResults, style: Style, any_zero: bool, earlier: bool) ->
 
 
 def _scatter(study: StudyResults, style: Style, view: View) -> Figure:
-    rows = study.headline[study.headline["epoch"] > 0]
+    rows = study.headline[study.headline["epoch"] != 0]
     figure = style.figure(0.8 * style.width)
     axes = figure.add_subplot()
     norm = Normalize(float(rows[view.color].min()), float(rows[view.color].max()))
