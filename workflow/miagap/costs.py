@@ -7,11 +7,12 @@ Used for what jobs ask of a cluster (with a margin, more of it on every attempt)
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from miagap.attacks.base import Measurement
 from miagap.names import LEAVE_ONE_OUT
 from miagap.study import Block, Study
 from miagap.throughput import Device
@@ -33,6 +34,10 @@ LEAST_MINUTES = 10
 ATTACK_TARGET, ATTACK_SAMPLE, ATTACK_PAIR = 0.008, 2.5e-7, 6e-9
 # Attacks that train a network or search neighbours, relative to LiRA.
 HEAVY = {"shokri": 20.0, "salem_1": 5.0, "rmia": 10.0, "long": 20.0, "bertran": 20.0}
+HEAVY |= {"nasr": 20.0, "label_only_augment": 5.0, "morgan": 20.0}
+# Signals beyond logits: samples asked about at once, the cost of a gradient of one sample in
+# queries of one, and memory for gradients (``measurements.subject``, ``measurements.white_box``).
+MEASURE_BATCH, WHITE_BOX_QUERIES, GRADIENTS_MB = 256, 20.0, 800.0
 PARQUET_FILE = 4_000  # bytes of schema and metadata
 KNOWN_POOLS = {
     "digits": (1797, 8, 1, 10),
@@ -109,13 +114,15 @@ def pool_shape(settings: Mapping[str, Any], summary: Path | None = None) -> Pool
 class Network:
     """Arithmetic of a network: multiply-adds per image, parameters, activations per image.
 
-    ``width`` is the mean number of channels, weighted by multiply-adds.
+    ``width`` is the mean number of channels, weighted by multiply-adds; ``features`` is the
+    number of those below the last layer.
     """
 
     macs: float
     parameters: float
     activations: float
     width: float
+    features: int
 
 
 def network(model: Mapping[str, Any], shape: PoolShape) -> Network:
@@ -142,7 +149,7 @@ def network(model: Mapping[str, Any], shape: PoolShape) -> Network:
         weighted += own * pixels * pixels * out
         activations += 3 * out * pixels * pixels
     parameters += before * shape.classes + shape.classes
-    return Network(macs, parameters, activations, weighted / macs)
+    return Network(macs, parameters, activations, weighted / macs, before)
 
 
 class Costs:
@@ -182,7 +189,24 @@ class Costs:
         """Bytes of a shadow pool."""
         with_logits = "logits" in self.study.attack_needs
         per_sample = 8 * self.queries + 9 + (4 * self.shape.classes if with_logits else 0)
-        return len(self.study.pool_runs) * self.shape.samples * per_sample
+        own = len(self.study.pool_runs) * self.shape.samples * per_sample
+        return own + len(self.study.pool_runs) * sum(
+            self.signal_bytes(one) for one in self.study.measurements
+        )
+
+    def signal_bytes(self, measurement: Measurement) -> float:
+        """Bytes of one tuple's values of a signal beyond logits."""
+        given = dict(measurement.parameters)
+        per_sample = {
+            "merlin": 4.0,
+            "augmented": self._views(measurement),
+            "robustness": 4.0 * (1 + given.get("levels", 0)),
+            "boundary": 4.0,
+            "white_box": 24.0 * given.get("layers", 0),
+            "features": 2.0 * self.network.features,
+            "distilled": 4.0 * given.get("students", 0),
+        }
+        return self.shape.samples * (per_sample[measurement.kind] + 4)
 
     @property
     def scores_bytes(self) -> float:
@@ -227,6 +251,37 @@ class Costs:
             self._gpu_mb(batch, trains=False),
         )
 
+    def measure(self, block: Block, technique: str, measurement: Measurement) -> Cost:
+        """Ask the models of a block for a signal beyond logits."""
+        tuples = len(block.runs) * len(block.checkpoints)
+        given = dict(measurement.parameters)
+        asked = {
+            "merlin": 1.0 + given.get("repetitions", 0),
+            "augmented": self._views(measurement),
+            "robustness": 1.0 + given.get("levels", 0) * given.get("repetitions", 0),
+            "boundary": 32.0 + given.get("steps", 0) * (given.get("queries", 0) + 24),
+            "white_box": WHITE_BOX_QUERIES,
+            "features": 1.0,
+            "distilled": float(given.get("students", 0)),
+        }
+        seconds = asked[measurement.kind] * self.shape.samples * (self._infer_seconds + 1e-6)
+        trains = measurement.kind == "distilled"
+        batch = MEASURE_BATCH
+        if trains:
+            # Half of the population, so as many samples as the technique's own models have.
+            one = self.train(replace(block, runs=block.runs[:1]), technique)
+            length = self.study.training(technique)["epochs"]
+            share = (given["epochs"] or length) / length
+            seconds += given["students"] * share * 1.4 * one.seconds
+            batch = self.study.training(technique)["batch_size"]
+        held = GRADIENTS_MB if measurement.kind == "white_box" else 0.0
+        return Cost(
+            TORCH_SECONDS + tuples * (seconds + 0.05),
+            self._torch_mb(2 * batch) + held,
+            tuples * self.signal_bytes(measurement),
+            self._gpu_mb(batch, trains=trains) + held,
+        )
+
     def shadow(self) -> Cost:
         """Gather one shadow pool."""
         models = len(self.study.pool_runs)
@@ -261,6 +316,11 @@ class Costs:
         return sum(groups * len(self.study.targets(protocol)) for protocol in self.study.protocols)
 
     # --- parts --------------------------------------------------------------------------
+
+    def _views(self, measurement: Measurement) -> float:
+        """Views of a sample, itself among them, of augmented queries."""
+        given = dict(measurement.parameters)
+        return 3.0 if given.get("views") == "rotations" else 1.0 + 4 * given.get("extent", 0)
 
     @property
     def _infer_batch(self) -> int:
