@@ -31,6 +31,7 @@ else:
     include: "workflow/rules/splits.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/extract.smk"
+    include: "workflow/rules/measure.smk"
     include: "workflow/rules/shadow.smk"
 
 

@@ -6,6 +6,7 @@ the config that the stage depends on and nothing else, so that a change of a set
 reruns what it changes and no more.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ from typing import Any
 
 from miagap import imports
 from miagap.artifacts import canonical_json
-from miagap.attacks.registry import Attack, needs, parse
+from miagap.attacks.base import Measurement
+from miagap.attacks.registry import Attack, measurements, needs, parse
+from miagap.errors import InputError
 from miagap.names import BEST, FIXED_SPLIT, LEAVE_ONE_OUT, run_name
 
 # Keys of `training` that say what is saved, not how a model is trained: they are outputs
 # of the training job, so they must not be among the settings whose change retrains.
 _NOT_TRAINING = frozenset({"checkpoints", "best"})
+# Signals whose measurement trains models of its own.
+_TRAINED_SIGNALS = frozenset({"distilled"})
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,12 @@ class Study:
         self.techniques: list[str] = list(
             self.imported.models if self.imported else values["techniques"]
         )
+        if self.imported and self.measurements:
+            named = ", ".join(measurement.kind for measurement in self.measurements)
+            raise InputError(
+                f"attacks: {named} must be measured on the models, which an imported study has "
+                "not; leave the attacks out that need it"
+            )
 
     # --- models ---------------------------------------------------------------------
 
@@ -230,6 +241,11 @@ class Study:
         """What the configured attacks need of the signals."""
         return needs([parse(name, entry) for name, entry in self.values["attacks"].items()])
 
+    @cached_property
+    def measurements(self) -> list[Measurement]:
+        """Signals beyond logits that the configured attacks need of every model."""
+        return measurements([parse(name, entry) for name, entry in self.values["attacks"].items()])
+
     def targets(self, protocol: str) -> list[tuple[int, int]]:
         """Return (seed, split) of a protocol's targets."""
         if self.imported:
@@ -287,9 +303,29 @@ class Study:
             }
         )
 
+    def measurement_settings(self, measurement: Measurement, technique: str) -> str:
+        """Return what a signal depends on, beside the weights of the models that are asked."""
+        settings = {
+            "kind": measurement.kind,
+            "parameters": dict(measurement.parameters),
+            "study_seed": self.seed,
+            "model": self.values["model"],
+            "compute": {key: self.values["compute"][key] for key in ("device", "threads")},
+        }
+        if measurement.kind in _TRAINED_SIGNALS:
+            # Students learn as the technique's own models do.
+            training = json.loads(self.training_settings(technique))
+            kept = ("model", "training", "augmentations")
+            settings["recipe"] = {key: training[key] for key in kept}
+            settings["splits"] = self._drawing
+        return canonical_json(settings)
+
     def shadow_settings(self) -> str:
-        """Return what a shadow pool holds: full logits only where an attack needs them."""
-        return canonical_json({"logits": "logits" in self.attack_needs, "splits": self._drawing})
+        """Return what a shadow pool holds: only what an attack needs beside phi and loss."""
+        settings = {"logits": "logits" in self.attack_needs, "splits": self._drawing}
+        if self.measurements:  # absent, so that it changes no study without such attacks
+            settings["signals"] = [measurement.key for measurement in self.measurements]
+        return canonical_json(settings)
 
     def presentation_settings(self) -> str:
         """Return what tables and figures read from the tidy tables."""

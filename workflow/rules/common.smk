@@ -59,6 +59,7 @@ HISTORY = f"{RESULTS}/models/{{technique}}/{{run}}/history.parquet"
 LOGIT = f"{RESULTS}/logits/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
 MEMBERSHIP = f"{RESULTS}/splits/membership.parquet"
 POOL = f"{RESULTS}/shadow/{{technique}}/checkpoint-{{checkpoint}}.safetensors"
+SIGNAL = f"{RESULTS}/signals/{{signal}}/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
 ATTACKED = (
     f"{RESULTS}/attacks/{{technique}}/attacker-{{attacker}}/checkpoint-{{checkpoint}}"
 )
@@ -87,6 +88,28 @@ def block_files(pattern: str, block: studies.Block) -> list[str]:
     """Return a block's files, one for each run and checkpoint, for any technique."""
     names = {"run": block.run_names, "checkpoint": block.checkpoints}
     return expand(pattern, **names, allow_missing=True)
+
+
+def signal_files(measurement) -> str:
+    """Return the pattern of a signal's files."""
+    return expand(SIGNAL, signal=measurement.key, allow_missing=True)[0]
+
+
+def signals_of(runs) -> list[str]:
+    """Return the files of all signals of some runs, signal by signal."""
+    return [
+        path
+        for measurement in STUDY.measurements
+        for path in expand(
+            signal_files(measurement), run=run_names(runs), allow_missing=True
+        )
+    ]
+
+
+def measurement_code(measurement) -> str:
+    """Return the digest of the code that measures a signal."""
+    source = ROOT / "workflow/miagap/measurements" / f"{measurement.kind}.py"
+    return f"{CODE['measure']}-{code_digest(source)}"
 
 
 def gpu_request() -> str:
@@ -206,9 +229,7 @@ def rescue_models() -> None:
             runs = {}
             for run in block.run_names:
                 own = {"technique": technique, "run": run}
-                files = [
-                    MODEL.format(**own, checkpoint=one) for one in block.checkpoints
-                ]
+                files = [MODEL.format(**own, checkpoint=one) for one in block.checkpoints]
                 runs[run] = [Path(path) for path in [*files, HISTORY.format(**own)]]
             if all(path.exists() for paths in runs.values() for path in paths):
                 continue
