@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
+
+from miagap import artifacts
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "workflow/profiles/slurm"
@@ -121,6 +122,11 @@ class Folder:
         wait_for(lambda: note.exists() and note.stat().st_size > 0, f"trouble {word}")
         return dict(json.loads(note.read_text()))
 
+    @property
+    def calls(self) -> int:
+        """How often the network was made: once to train it, once to ask it."""
+        return len(list((self.path / "trouble").glob("call-*")))
+
     def logs(self, study: str, stage: str) -> str:
         """Return the logs of all jobs of a stage."""
         folder = self.path / "results" / study / "logs" / stage
@@ -151,7 +157,7 @@ def no_jobs_left() -> bool:
 
 
 def contents(folder: Folder, study: str) -> dict[str, Any]:
-    """Return what a study's artifacts hold, by path: bytes of tensors, columns of tables.
+    """Return what a study's artifacts hold, by path: bytes of tensors, values of tables.
 
     Timings are left out, the one thing that differs between two runs.
     """
@@ -160,14 +166,11 @@ def contents(folder: Folder, study: str) -> dict[str, Any]:
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
         if path.suffix == ".safetensors":
-            found[name] = path.read_bytes()
+            arrays, metadata = artifacts.read_tensors(path)
+            found[name] = ({key: array.tobytes() for key, array in arrays.items()}, metadata)
         elif path.suffix == ".parquet":
             table = pq.read_table(path)
             kept = [column for column in table.column_names if column != "images_per_second"]
-            found[name] = (table.select(kept).to_pydict(), table.schema.metadata)
+            # As text: a value that is missing (nan) equals itself.
+            found[name] = (repr(table.select(kept).to_pydict()), table.schema.metadata)
     return found
-
-
-def trained(folder: Folder, study: str) -> list[str]:
-    """Return the models whose training began, once for each time, from the jobs' logs."""
-    return re.findall(r"\] (\S+ seed\d+-split\d+): training", folder.logs(study, "train"))

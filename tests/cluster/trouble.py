@@ -1,13 +1,14 @@
 """A small network whose making goes wrong, as a cluster does: once for each word in a file.
 
 Copied beside a study and named as its model (``trouble:build``). Every call takes the next
-word of ``trouble.txt`` (if any is left) and does what it says; it notes what it did, and
-the job's number and GPU, in ``trouble/``.
+word of ``trouble.txt`` (if any is left) and does what it says; it notes the call, what it
+did, and the job's number and GPU, in ``trouble/``.
 """
 
 import json
 import os
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ HANG = 600.0
 def build(classes: int, channels: int, size: int) -> nn.Module:
     words = Path("trouble.txt").read_text().split() if Path("trouble.txt").exists() else []
     Path("trouble").mkdir(exist_ok=True)
+    Path("trouble", f"call-{uuid.uuid4().hex}").touch()
     for index, word in enumerate(words):
         note = Path("trouble") / f"{index}-{word}.json"
         if _take(note):
