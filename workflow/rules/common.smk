@@ -223,15 +223,24 @@ def take_study_lock() -> None:
 
 
 def rescue_models() -> None:
-    """Save the models of jobs that must run for want of others: Snakemake deletes them."""
+    """Save the models of jobs that must run for want of others: Snakemake deletes them.
+
+    So it does with those of jobs that finished after a Snakemake that was killed: it has
+    noted them as incomplete. Where it has noted any, all models are saved (links, no copies).
+    """
+    noted = Path(".snakemake/incomplete")
+    cut_off = noted.is_dir() and any(noted.iterdir())
     for block in STUDY.blocks:
         for technique in block.techniques:
             runs = {}
             for run in block.run_names:
                 own = {"technique": technique, "run": run}
-                files = [MODEL.format(**own, checkpoint=one) for one in block.checkpoints]
+                files = [
+                    MODEL.format(**own, checkpoint=one) for one in block.checkpoints
+                ]
                 runs[run] = [Path(path) for path in [*files, HISTORY.format(**own)]]
-            if all(path.exists() for paths in runs.values() for path in paths):
+            whole = all(path.exists() for paths in runs.values() for path in paths)
+            if whole and not cut_off:
                 continue
             for run, paths in runs.items():
                 store = Path(RESULTS) / "state" / technique / run
