@@ -39,8 +39,9 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    except (OSError, SafetensorError) as error:  # the latter for a full disk too
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{target}: cannot be written ({reason})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
