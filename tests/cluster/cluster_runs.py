@@ -39,11 +39,11 @@ SMALL: dict[str, Any] = {
     "figures": {"formats": ["png"]},
 }
 
-# Four models, one per job, of a network that takes its trouble from a file.
+# Six models, one per job, of a network that takes its trouble from a file.
 TROUBLED: dict[str, Any] = {
     **SMALL,
     "study": "troubled",
-    "splits": {"count": 4},
+    "splits": {"count": 6},
     "protocols": {},
     "model": {"name": "trouble:build"},
     "techniques": {"none": {}},

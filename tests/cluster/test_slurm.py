@@ -13,7 +13,7 @@ from cluster_runs import (
     wait_for,
 )
 
-MODELS = 4
+MODELS = 6
 
 
 def test_a_study_is_the_same_as_on_one_machine(folder, tmp_path_factory):
@@ -96,10 +96,10 @@ def test_a_job_that_always_fails_ends_the_run_with_its_cause_after_all_others(fo
     process = folder.start(config, "metrics", "--retries", "1")
     assert process.wait() != 0
     output = folder.output
-    log = "results/troubled/logs/train/bad/seed0_split0to3.log"
+    log = "results/troubled/logs/train/bad/seed0_split0to5.log"
     assert log in output.split("Exiting because a job execution failed")[0]
     assert "technique bad, seed 0, split 0" in output
-    assert output.count("slurm_logs/rule_train_seed0_split0to3/bad/") == 2  # once more, as asked
-    assert "attacks/none/attacker-none/checkpoint-4/leave-one-out/seed0-split3.metrics.parquet" in (
+    assert output.count("slurm_logs/rule_train_seed0_split0to5/bad/") == 2  # once more, as asked
+    assert "attacks/none/attacker-none/checkpoint-4/leave-one-out/seed0-split5.metrics.parquet" in (
         contents(folder, "troubled")
     )
