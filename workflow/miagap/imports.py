@@ -254,7 +254,7 @@ def _targets(
     by_name = {model.name: model.run for model in models}
     for name in wanted:
         if name not in by_name:
-            near = difflib.get_close_matches(name, by_name, n=1) or list(by_name)[:5]
+            near = difflib.get_close_matches(name, by_name) or list(by_name)[:3]
             raise InputError(
                 f"import.targets: no model {name} in the folder; there is {', '.join(near)}"
             )
