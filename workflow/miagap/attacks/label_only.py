@@ -17,8 +17,8 @@ Source: "Label-Only Membership Inference Attacks".
 What differs: shifted views fill the border by reflection (the study's queries do), rotated ones by
 black; the network's training is that of all networks here. The noise is one for all models of a
 study, and strengths are averaged where the paper chooses one on a shadow model. The search starts
-from noise of the strength that changes the label, and a sample whose label no such noise changes
-has the distance of the strongest. Distances are in units of the pixel range, in the L2 norm.
+from the first of 20 random images that has another label; where none has, the distance is that of
+the farthest. Distances are in units of the pixel range, in the L2 norm.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ DISTANCE = Attack(
     },
     measured={
         "robustness": ("repetitions", "levels", "sigma"),
-        "boundary": ("steps", "queries", "sigma"),
+        "boundary": ("steps", "queries"),
     },
     function=score_distance,
     parameters={
@@ -102,7 +102,7 @@ DISTANCE = Attack(
         "repetitions": Parameter("int", 25, "noise: copies at each strength", minimum=1),
         "levels": Parameter("int", 4, "noise: strengths, each half of the one before", minimum=1),
         "sigma": Parameter(
-            "float", 0.4, "strongest noise, as a share of the pixel range", minimum=1e-6
+            "float", 0.4, "noise: the strongest, as a share of the pixel range", minimum=1e-6
         ),
         "steps": Parameter("int", 10, "search: steps along the boundary", minimum=0),
         "queries": Parameter("int", 50, "search: queries of a step's direction", minimum=2),
