@@ -84,7 +84,7 @@ def test_killed_and_started_again_nothing_is_trained_twice_or_lost(folder, untro
     process.wait()
     folder.finish(folder.start(TROUBLED, "metrics", trouble="slow25 slow25"))
     wait_for(no_jobs_left, "the end of all jobs")
-    assert "waiting for another process" in folder.logs("troubled", "train")
+    assert "found finished" in folder.logs("troubled", "train")
     assert folder.calls == 2 * MODELS
     assert contents(folder, "troubled") == contents(untroubled, "troubled")
 

@@ -23,6 +23,7 @@ for block in STUDY.blocks:
             **asks_gpu(lambda wildcards, block=block: study_costs().extract(block)),
         params:
             study=STUDY.name,
+            store=f"{RESULTS}/state",
             settings=STUDY.extraction_settings(),
             code=CODE["extract"],
         script:

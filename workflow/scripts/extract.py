@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miagap import artifacts, datasets, extraction, gpu_slots, job, numerics, splits
+from miagap import artifacts, datasets, extraction, gpu_slots, job, keep, numerics, splits
 from miagap.device_pool import place
 from miagap.models import ModelSettings
 from miagap.names import parse_run_name
@@ -50,3 +50,5 @@ with contextlib.ExitStack() as stack, job.logged(snakemake.log[0]) as log:
         }
         artifacts.write_parquet(table, target, {**metadata, **identity})
         log(f"{run} {checkpoint}: {len(table)} samples")
+    for folder in {Path(source).parent for source in snakemake.input.models}:
+        keep.discard(Path(params.store) / folder.parent.name / folder.name)

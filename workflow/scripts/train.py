@@ -53,5 +53,5 @@ with contextlib.ExitStack() as stack, job.logged(snakemake.log[0]) as log:
         for folder in folders:
             places = {Path(p).name: p for p in output if Path(p).parent == folder}
             keep.deliver(store / folder.name, places)
-        for folder in folders:
-            keep.discard(store / folder.name)
+        # The store stays until the extraction: only then has the workflow seen this job's end. One
+        # that was killed meanwhile and started again deletes these outputs as incomplete.
