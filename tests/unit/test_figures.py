@@ -19,10 +19,14 @@ TECHNIQUES = tuple(reference.AUGMENTATION)
 ATTACKERS = {"cifar_policy": ["cifar_policy", "none"], "all": ["all", "none"]}
 CHECKPOINTS = {name: [str(epoch) for epoch in synthetic_study.EPOCHS] for name in TECHNIQUES}
 NAMES = figures.available(TECHNIQUES, CHECKPOINTS, ATTACKERS, list(synthetic_study.ATTACKS))
-DRAWN = [name for name in NAMES if not name.startswith("roc_attacks_c")]
+DRAWN = [*NAMES, "roc_attacks_none"]
 SCATTERS = ["gap_vs_tpr", "accuracy_vs_tpr", "loss_gap_vs_tpr"]
 CURVES = [
-    name for name in DRAWN if "roc" in name or name in ("attacker_all", "attacker_cifar_policy")
+    "roc_techniques",
+    "roc_checkpoints",
+    "roc_attacks_none",
+    "attacker_all",
+    "attacker_cifar_policy",
 ]
 
 
@@ -112,6 +116,41 @@ def test_roc_has_log_axes_units_bands_chance_and_resolution(study, name):
     assert len(bands) >= len(curves) >= 2
 
 
+def test_panels_of_attacks_share_axes_and_one_legend(study):
+    figure = figures.draw("roc_attacks", study, STYLE)
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == list(TECHNIQUES)
+    assert (
+        len({axes.get_xlim() for axes in panels}) == len({axes.get_ylim() for axes in panels}) == 1
+    )
+    for axes in panels:
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        bands = [c for c in axes.collections if isinstance(c, FillBetweenPolyCollection)]
+        assert len(bands) >= len(synthetic_study.ATTACKS)
+    assert sum(axes.get_xlabel() == "False-positive rate (%)" for axes in panels) == 3
+    assert panels[0].get_ylabel() == "True-positive rate (%)"
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels[: len(synthetic_study.ATTACKS)] == list(synthetic_study.ATTACKS)
+
+
+def test_many_attacks_share_a_colour_by_family(study):
+    rows = study.metrics[study.metrics["attack"] == "lira_online"]
+    curves = study.roc[study.roc["attack"] == "lira_online"]
+    names = [f"attack_{place}" for place in range(14)]
+    many = dataclasses.replace(
+        study,
+        metrics=pd.concat([rows.assign(attack=name) for name in names]),
+        roc=pd.concat([curves.assign(attack=name) for name in names]),
+        families={name: f"family {place % 4}" for place, name in enumerate(names)},
+        headline_attack="attack_0",
+    )
+    figure = figures.draw("roc_attacks", many, STYLE)
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert len({lines[name].get_color() for name in names}) == 4
+    assert lines["attack_0"].get_linestyle() != lines["attack_4"].get_linestyle()
+
+
 def test_ten_techniques_differ_in_colour_and_marker(study):
     axes = _axes(figures.draw("roc_techniques", study, STYLE))
     lines = [line for line in axes.get_lines() if line.get_label() in TECHNIQUES]
@@ -164,7 +203,7 @@ def test_available_follows_the_config():
     names = figures.available(
         ["crop"], {"crop": ["1", "2"]}, {"crop": ["crop", "none"]}, ["a", "b"]
     )
-    assert {"roc_checkpoints", "attacker_crop", "attacker_matrix", "roc_attacks_crop"} <= set(names)
+    assert {"roc_checkpoints", "attacker_crop", "attacker_matrix", "roc_attacks"} <= set(names)
     assert {"attacker_cifar_policy", "attacker_all"} <= set(NAMES)
 
 

@@ -136,7 +136,8 @@ def test_vulnerability_averages_to_the_rate(group):
     hits = sum(round(metrics.ranked_tpr_at_fpr(t, 0.01).tpr * len(t.members)) for t in ranked)
     assert found["found"][valid].sum() == hits
     assert np.nanmean(found["rank_out"]) == pytest.approx(0.5, abs=1e-3)
-    assert ((found["n_in"] + found["n_out"]) == T).all()
+    assert ((found["n_in"] + found["n_out"])[valid] == T).all()
+    assert (found["n_in"] + found["n_out"])[~valid].sum() == 0
 
 
 def test_stability():

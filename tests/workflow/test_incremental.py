@@ -8,9 +8,11 @@ from study_runs import STUDY, Sandbox, changed, copy_workflow
 
 pytestmark = pytest.mark.xdist_group("finished")
 
-SHOWN = {"table", "figure"}
+FIGURES = {"figure", "figure_images"}
+SHOWN = {"table", *FIGURES}
+PER_SAMPLE = {"vulnerability", "collect_vulnerability"}
 ATTACK = {"attack_leave_one_out", "attack_fixed_split"}
-AFTER_ATTACK = {"collect", *SHOWN}
+AFTER_ATTACK = {"collect", *PER_SAMPLE, *SHOWN}
 AFTER_TRAIN = {"extract", "shadow_pool", *ATTACK, *AFTER_ATTACK}
 EVERYTHING = {"dataset", "splits", "train", *AFTER_TRAIN}
 
@@ -89,7 +91,7 @@ def test_added_technique_trains_it_alone(finished: Sandbox) -> None:
 def test_added_attacker_adds_attacks_only(finished: Sandbox) -> None:
     plan = finished.plan(changed(STUDY, "attackers", "matrix"))
 
-    assert plan.stages == ATTACK | AFTER_ATTACK
+    assert plan.stages == ATTACK | {"collect", "table", "figure"}
     attackers = {(j.wildcards["technique"], j.wildcards["attacker"]) for j in plan.jobs[:4]}
     assert attackers == {("none", "crop"), ("crop", "none")}
 
@@ -140,19 +142,19 @@ def test_added_query_extracts_again(finished: Sandbox) -> None:
 
 
 def test_figure_style_redraws_figures_only(finished: Sandbox) -> None:
-    assert finished.plan(changed(STUDY, "figures/font_size", 12)).stages == {"figure"}
+    assert finished.plan(changed(STUDY, "figures/font_size", 12)).stages == FIGURES
 
 
 def test_added_figure_format_draws_figures_only(finished: Sandbox) -> None:
     plan = finished.plan(changed(STUDY, "figures/formats", ["png", "svg"]))
 
-    assert plan.stages == {"figure"}
+    assert plan.stages == FIGURES
 
 
 def test_headline_attack_reruns_tables_and_figures(finished: Sandbox) -> None:
     plan = finished.plan(changed(STUDY, "metrics/headline_attack", "loss_threshold"))
 
-    assert plan.stages == SHOWN
+    assert plan.stages == PER_SAMPLE | SHOWN
 
 
 def test_models_per_job_retrains_nothing(finished: Sandbox) -> None:
@@ -204,8 +206,8 @@ def test_a_fresh_checkout_reruns_nothing(elsewhere: Sandbox) -> None:
         ("miagap/extraction.py", AFTER_TRAIN),
         ("miagap/attacks/lira.py", {"shadow_pool"} | ATTACK | AFTER_ATTACK),
         ("miagap/metrics.py", ATTACK | AFTER_ATTACK),
-        ("miagap/collect.py", AFTER_ATTACK),
-        ("miagap/figures/scatter.py", {"figure"}),
+        ("miagap/collect.py", {"collect", "table", "figure"}),
+        ("miagap/figures/scatter.py", FIGURES),
         ("scripts/train.py", {"train"} | AFTER_TRAIN),
         ("scripts/table.py", {"table"}),
     ],

@@ -10,7 +10,9 @@ from miagap import artifacts
 from miagap.results import StudyResults
 
 
-def load_results(metrics: str, curves: str, pooled: str, settings: str) -> StudyResults:
+def load_results(
+    metrics: str, curves: str, pooled: str, settings: str, vulnerability: str | None = None
+) -> StudyResults:
     """Read the tidy tables of a study.
 
     Args:
@@ -18,6 +20,7 @@ def load_results(metrics: str, curves: str, pooled: str, settings: str) -> Study
         curves: path of tables/roc.parquet.
         pooled: path of tables/pooled.parquet.
         settings: ``Study.presentation_settings``.
+        vulnerability: path of tables/vulnerability.parquet, for what shows it.
 
     Raises:
         InputError: a table is missing, truncated or lacks a column.
@@ -30,6 +33,9 @@ def load_results(metrics: str, curves: str, pooled: str, settings: str) -> Study
         roc=_plain(roc),
         techniques=tuple(values["techniques"]),
         pooled=_plain(artifacts.read_parquet(pooled).to_pandas()),
+        vulnerability=(
+            None if vulnerability is None else artifacts.read_parquet(vulnerability).to_pandas()
+        ),
         augmentations=values["augmentations"],
         families=values["families"],
         headline_attack=values["metrics"]["headline_attack"],

@@ -35,6 +35,7 @@ class StudyResults:
         techniques: technique names in the order of the config.
         pooled: one row per technique, attacker, checkpoint, protocol and attack with
             pooled_tpr_at_fpr_X and its interval (tables/pooled.parquet); optional.
+        vulnerability: one row per technique and sample (tables/vulnerability.parquet); optional.
         augmentations: technique -> names of its augmentations; when absent they are read from
             the technique's name (``crop+mirror``).
         families: attack -> family of attacks, for the comparison; may be empty.
@@ -47,6 +48,7 @@ class StudyResults:
     roc: pd.DataFrame
     techniques: tuple[str, ...]
     pooled: pd.DataFrame | None = None
+    vulnerability: pd.DataFrame | None = None
     augmentations: Mapping[str, Sequence[str]] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
     headline_attack: str = "lira_online"

@@ -345,6 +345,17 @@ class Study:
             }
         )
 
+    def vulnerability_settings(self) -> str:
+        """Return what per-sample results depend on, beside the scores."""
+        metrics = self.values["metrics"]
+        return canonical_json(
+            {
+                "attack": metrics["headline_attack"],
+                "fpr": metrics["headline_fpr"],
+                "confidence": metrics["confidence"],
+            }
+        )
+
     def figure_settings(self) -> str:
         """Return how figures look."""
         return canonical_json(self.values["figures"])
@@ -370,8 +381,18 @@ def figure_names(study: Study) -> list[str]:
     if crossed:
         found.append("attacker_matrix")
     if len(study.values["attacks"]) > 1:
-        found.append("attack_comparison")
+        found += ["attack_comparison", "roc_attacks"]
     return found
+
+
+def table_names(study: Study) -> list[str]:
+    """Return the names of the tables to print that a study yields, in the order of the report."""
+    found = ["augmentation"]
+    if any(len(study.checkpoints(name)) > 1 for name in study.techniques):
+        found.append("early_stopping")
+    found += ["attack_comparison", "claims"]
+    seeds = {seed for seed, _ in study.targets(study.protocols[0])}
+    return [*found, "stability"] if len(study.techniques) > 1 or len(seeds) > 1 else found
 
 
 def _span(word: str, numbers: Sequence[int]) -> str:

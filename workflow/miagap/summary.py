@@ -254,7 +254,8 @@ def vulnerability(
     Args:
         scores: (T, n).
         member: (T, n) bool.
-        valid: (n,) bool, False for the reserve, whose rows are NaN; None: all.
+        valid: (n,) bool, False for the reserve, whose rows are NaN, or (T, n), False too where a
+            target's sample has no score; None: all.
         ranked: the same scores sorted, if the caller has them.
         fpr: false-positive rate at which a sample counts as found.
         confidence: of the binomial interval of found_share.
@@ -268,21 +269,21 @@ def vulnerability(
         alarm_share, the same among targets that did not.
     """
     values, inside = np.asarray(scores, np.float64), np.asarray(member, bool)
-    usable = np.ones(values.shape[1], bool) if valid is None else np.asarray(valid, bool)
-    sorted_targets = rank_targets(values, inside, usable) if ranked is None else ranked
-    n = values.shape[1]
+    counted = np.broadcast_to(True if valid is None else np.asarray(valid, bool), values.shape)
+    sorted_targets = rank_targets(values, inside, counted) if ranked is None else ranked
+    inside, outside = inside & counted, ~inside & counted
+    n, usable = values.shape[1], counted.any(axis=0)
     found, alarm = np.zeros((2, n), np.int32)
     rank_sum = np.zeros((2, n))
-    for target, row, is_in in zip(sorted_targets, values, inside, strict=True):
+    for target, row, is_in, is_out in zip(sorted_targets, values, inside, outside, strict=True):
         threshold = metrics.ranked_tpr_at_fpr(target, fpr).threshold
         found += (row > threshold) & is_in
-        alarm += (row > threshold) & ~is_in
+        alarm += (row > threshold) & is_out
         placement = _placement(target.nonmembers, row)
-        rank_sum += np.where(is_in, placement, 0.0), np.where(is_in, 0.0, placement)
-    n_in = inside.sum(axis=0)
-    n_out = len(inside) - n_in
+        rank_sum += np.where(is_in, placement, 0.0), np.where(is_out, placement, 0.0)
+    n_in, n_out = inside.sum(axis=0), outside.sum(axis=0)
     score_in = np.where(inside, values, 0.0).sum(axis=0)
-    score_out = np.where(inside, 0.0, values).sum(axis=0)
+    score_out = np.where(outside, values, 0.0).sum(axis=0)
     lo, hi = intervals.clopper_pearson(found, n_in, confidence)
     columns: dict[str, NDArray[Any]] = {"sample_id": np.arange(n, dtype=np.int32)}
     columns |= {"n_in": n_in.astype(np.int32), "n_out": n_out.astype(np.int32), "found": found}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from miagap import claims, reference
+from miagap import claims, exposure, reference
 from miagap.errors import InputError
 from miagap.names import BEST, FIXED_SPLIT
 from miagap.results import BASELINE, EQUAL_NUMBERS, MODEL_CELL, StudyResults
@@ -151,11 +151,34 @@ def claims_table(study: StudyResults) -> Table:
     return Table("The paper's claims, tested on this study", frame, display, _notes(study))
 
 
+def stability(study: StudyResults) -> Table:
+    """Return how far techniques, and training seeds, agree on which samples are exposed."""
+    if study.vulnerability is None:
+        raise InputError("table stability: tables/vulnerability.parquet was not given")
+    frame = exposure.stability(study.vulnerability, study.confidence)
+    display = pd.DataFrame({"First": frame["first"], "Second": frame["second"]})
+    for name, heading in (("spearman", "Spearman's ρ"), ("jaccard", "Jaccard of the top")):
+        ends = zip(*(frame[f"{name}{end}"] for end in _INTERVAL), strict=True)
+        display[heading] = [number_interval(*row) for row in ends]
+    display["Jaccard by chance"] = [f"{value:.3f}" for value in frame["jaccard_chance"]]
+    display["Top"] = frame["top"].astype(str)
+    display["Samples"] = frame["n_samples"].astype(str)
+    level = f"{100 * study.confidence:g}%"
+    notes = (
+        f"Samples in the order of their mean rank among non-members, attack "
+        f"{study.headline_attack}, final models. Top: the {100 * exposure.TOP:g}% most exposed.",
+        f"Brackets: {level} interval over samples, the trained models given; of Spearman's ρ by "
+        "Bonett and Wright, of the Jaccard index from the binomial interval of the overlap.",
+    )
+    return Table("Stability: are the same samples exposed?", frame, display, notes)
+
+
 TABLES: dict[str, Callable[[StudyResults], Table]] = {
     "augmentation": augmentation,
     "early_stopping": early_stopping,
     "attack_comparison": attack_comparison,
     "claims": claims_table,
+    "stability": stability,
 }
 """Name of the table -> function that makes it."""
 

@@ -1,12 +1,17 @@
 """Tables to print: each as CSV (plain numbers), Markdown, LaTeX and HTML."""
 
-TABLE_NAMES = ["augmentation", "attack_comparison", "claims"]
-if any(len(STUDY.checkpoints(name)) > 1 for name in STUDY.techniques):
-    TABLE_NAMES.insert(1, "early_stopping")
+TABLE_NAMES = studies.table_names(STUDY)
+
+
+def exposed_samples(wildcards) -> dict[str, str]:
+    """Return the per-sample results, for the table that is about them."""
+    path = rules.collect_vulnerability.output.table
+    return {"vulnerability": path} if wildcards.table == "stability" else {}
 
 
 rule table:
     input:
+        unpack(exposed_samples),
         metrics=rules.collect.output.metrics,
         roc=rules.collect.output.roc,
         pooled=rules.collect.output.pooled,
@@ -37,6 +42,7 @@ rule table:
 TABLES = [
     rules.collect.output.metrics,
     rules.collect.output.generalization,
+    rules.collect_vulnerability.output.table,
     expand(
         f"{RESULTS}/tables/{{table}}.{{extension}}",
         table=TABLE_NAMES,

@@ -10,7 +10,13 @@ if TYPE_CHECKING:
 
 with job.logged(snakemake.log[0]) as log:
     source, output = snakemake.input, snakemake.output
-    results = load_results(source.metrics, source.roc, source.pooled, snakemake.params.settings)
+    results = load_results(
+        source.metrics,
+        source.roc,
+        source.pooled,
+        snakemake.params.settings,
+        source.get("vulnerability"),
+    )
     name = snakemake.wildcards.table
     table = tables.build(name, results)
     artifacts.write_text(tables.to_csv(table), output.csv)

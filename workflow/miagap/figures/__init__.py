@@ -26,6 +26,7 @@ FIGURES: dict[str, Drawing] = {
     "loss_gap_vs_tpr": scatter.loss_gap,
     "attacker_matrix": matrix.attackers,
     "attack_comparison": matrix.attacks,
+    "roc_attacks": roc.attack_panels,
 }
 """Name -> function of figures that a study has once."""
 
@@ -62,8 +63,7 @@ def available(
     if crossed:
         found.append("attacker_matrix")
     if len(attacks) > 1:
-        found.append("attack_comparison")
-        found += [f"roc_attacks_{name}" for name in techniques]
+        found += ["attack_comparison", "roc_attacks"]
     return found
 
 

@@ -232,3 +232,78 @@ def attacks(study: StudyResults, style: Style, technique: str) -> Figure:
         for name in names
     ]
     return _curves(study, curves, style, f"Attacks on models trained with {technique}")
+
+
+def attack_panels(study: StudyResults, style: Style) -> Figure:
+    """Every attack on the final models of each technique: a panel each, all axes alike."""
+    known = list(dict.fromkeys(study.metrics["attack"]))
+    looks = _attack_looks(study, known, style)
+    panels = {}
+    for technique, checkpoint in study.final.items():
+        rows = _select(
+            study, technique=technique, attacker_technique=technique, checkpoint=checkpoint
+        )
+        panels[technique] = [
+            Curve(rows[rows["attack"] == name], name, looks[name][0], looks[name][1], "")
+            for name in known
+            if (rows["attack"] == name).any()
+        ]
+    panels = {technique: curves for technique, curves in panels.items() if curves}
+    count = len(panels)
+    columns = min(count, 2 if count in (2, 4) or count == 1 else 3)
+    lines = -(-count // columns)
+    legend = -(-(len(known) + 2) // 3)
+    side = style.width / columns
+    height = lines * min(0.95 * side, 3.4) + (legend + 2) * 1.6 * style.small / 72
+    figure = style.figure(height)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    every = [curve for curves in panels.values() for curve in curves]
+    left = _left(study, every)
+    floor = _floor(every, left)
+    zero = False
+    for place, axes in enumerate(grid.flat):
+        if place >= count:
+            axes.set_visible(False)
+            continue
+        technique = list(panels)[place]
+        _frame(axes, study, left, floor)
+        for number, curve in enumerate(panels[technique]):
+            zero |= _draw_curve(axes, curve, floor, number, len(known))
+        axes.set_title(technique, fontsize=style.small, pad=3)
+        lowest, first = place + columns >= count, place % columns == 0
+        axes.tick_params(labelbottom=lowest, labelleft=first)
+        axes.set_xlabel("False-positive rate (%)" if lowest else "", fontsize=style.small)
+        axes.set_ylabel("True-positive rate (%)" if first else "", fontsize=style.small)
+    handles: dict[str, Any] = {}
+    for axes in grid.flat[:count]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label.replace("\n", " "), handle)
+    if zero:
+        marks: dict[str, Any] = {"color": "#5A5A5A", "linestyle": "none", "marker": ZERO_MARKER}
+        handles["none found up to here"] = Line2D([], [], **marks)
+    order = sorted(handles, key=lambda label: known.index(label) if label in known else len(known))
+    figure.legend(
+        [handles[label] for label in order],
+        order,
+        loc="outside lower center",
+        ncols=min(3, count + 1),
+    )
+    figure.suptitle("Every attack on the final models of each technique", x=0.01, ha="left")
+    return figure
+
+
+def _attack_looks(
+    study: StudyResults, names: Sequence[str], style: Style
+) -> dict[str, tuple[Any, Any]]:
+    """Return colour and line of each attack; of many, attacks of one family share a colour."""
+    if len(names) <= 10:
+        colors, lines = style.colors(names), style.lines(names)
+        return {name: (colors[name], lines[name]) for name in names}
+    families = [study.families.get(name, name) for name in names]
+    colors = style.colors(list(dict.fromkeys(families)))
+    looks: dict[str, tuple[Any, Any]] = {}
+    for family in colors:
+        own = [name for name, of in zip(names, families, strict=True) if of == family]
+        lines = style.lines(own)
+        looks |= {name: (colors[family], lines[name]) for name in own}
+    return looks
