@@ -40,7 +40,12 @@ include: "workflow/rules/collect.smk"
 include: "workflow/rules/vulnerability.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/plan.smk"
+
+
+# What training will cost; imported models are trained already.
+if not STUDY.imported:
+
+    include: "workflow/rules/plan.smk"
 
 
 # Jobs of seconds that read little, and the one that may need the internet: on a cluster they
