@@ -93,7 +93,6 @@ def test_no_attack_learns_anything_from_noise(design):
         values = [auc(row, member) for row, member in zip(scores, signals.member, strict=True)]
         found[name] = np.mean(values)
     wrong = {name: value for name, value in found.items() if abs(value - 0.5) > 4.5 * error}
-    print(error, min(found.values()), max(found.values()))
     assert not wrong, (wrong, error)
 
 
@@ -149,12 +148,20 @@ def test_equal_numbers_chosen_by_the_others_alone(design):
         turned[target] = ~turned[target]
 
 
+@pytest.mark.parametrize("design", ["random halves", "balanced", "seeds"])
+@pytest.mark.parametrize("centre", ["mean", "median"])
 @pytest.mark.parametrize("variance", ["per_example", "fixed"])
 @pytest.mark.parametrize("online", [True, False])
-def test_lira_equals_the_loop_over_chosen_models(online, variance, monkeypatch):
+def test_lira_equals_the_loop_over_chosen_models(online, variance, centre, design, monkeypatch):
     monkeypatch.setattr("miagap.attacks.lira.CHUNK_BYTES", 1)
-    signals, reserve = unpaired(np.random.default_rng(4), "random halves", samples=150, queries=1)
-    settings = {"method": "lira", "online": online, "variance": variance}
+    rng = np.random.default_rng(4)
+    if design == "seeds":  # 24 models, three of each split
+        signals, reserve = unpaired(rng, "random halves", models=24, samples=150, queries=1)
+        split = np.repeat(np.arange(8), 3)
+        signals = dataclasses.replace(signals, member=signals.member[split], pairs=split)
+    else:
+        signals, reserve = unpaired(rng, design, samples=150, queries=1)
+    settings = {"method": "lira", "online": online, "variance": variance, "statistic": centre}
     scores = score_targets(signals, signals, parse("a", settings), reserve, 0)
     problem = leave_one_out(signals, reserve)
     for group in list(problem.groups())[:3]:
@@ -163,12 +170,12 @@ def test_lira_equals_the_loop_over_chosen_models(online, variance, monkeypatch):
         logs = []
         for mask in (outside, inside):
             columns = [phi[mask[:, i], i] for i in range(150)]
-            mean = np.array([column.mean() for column in columns])
+            mean = np.array([getattr(np, centre)(c) if c.size else 0 for c in columns])
             if variance == "fixed":
-                centred = [column - column.mean() for column in columns]
+                centred = [column - column.mean() for column in columns if column.size]
                 std = np.concatenate(centred).std()
             else:
-                std = np.array([column.std() for column in columns])
+                std = np.array([c.std() if c.size else 1 for c in columns])
             logs.append((norm.logpdf(x, mean, std), norm.logsf(x, mean, std)))
         expected = logs[1][0] - logs[0][0] if online else -logs[0][1]
         np.testing.assert_allclose(scores[group.targets[0], usable], expected[usable], rtol=1e-7)
@@ -179,13 +186,14 @@ def test_pairs_use_all_models():
     signals, reserve = make_pool(np.random.default_rng(5), samples=60)
     assert all(group.each is None for group in leave_one_out(signals, reserve).groups())
     use = shadow_use(signals, signals, reserve, 0)
-    assert {(one.models, one.each, one.unscored) for one in use} == {(10, None, 0)}
+    assert {(one.models, one.each) for one in use} == {(10, None)}
+    assert all(one.scored.all() for one in use)
 
 
 def test_named_target_uses_all_others():
     signals, reserve = unpaired(np.random.default_rng(6), "balanced", samples=100)
     (use,) = shadow_use(signals.take([5]), signals, reserve, 0)
-    assert (use.models, use.each, use.unscored) == (15, 7, 0)
+    assert (use.models, use.each) == (15, 7) and use.scored.all()
     spec = parse("a", {"method": "lira"})
     alone = score_targets(signals.take([5]), signals, spec, reserve, 0)
     np.testing.assert_array_equal(alone[0], score_targets(signals, signals, spec, reserve, 0)[5])

@@ -33,7 +33,7 @@ compat. All else here uses all models of paired splits, and of others equally ma
 
 How leave-one-out is fast: a sample's sums over all shadow models are formed once, and for each
 target the contribution of its own pair is taken off; medians come from sorted columns by rank.
-Splits that are not paired give every target models of its own: there sums are formed anew.
+Splits that are not paired (:class:`SelectedSide`) add the next models of the sample's order.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from scipy.special import log_ndtr
 
 from miagap.attacks.base import Attack, Parameter
 from miagap.attacks.references import STD_FLOOR
+from miagap.attacks.selection import ranks
 from miagap.attacks.signals import Group, Problem, chunks
 from miagap.errors import InputError
 
@@ -98,25 +99,41 @@ class Side:
         """Return the statistics that remain when the models in ``excluded`` are taken off."""
         gone = self.delta[excluded]
         count = self.count - self.mask[excluded].sum(axis=0)
-        safe = np.maximum(count, 1)
-        offset = (self.total - gone.sum(axis=0)) / safe
+        total = self.total - gone.sum(axis=0)
         squares = self.squares - np.einsum("eqc,eqc->qc", gone, gone)
+        moments = self._moments(count, total, squares, self.mask, excluded)
+        if self.ranked is None:
+            return moments
+        return Moments(count, self._median(excluded, count), moments.variance)
+
+    def _moments(
+        self,
+        count: np.ndarray,
+        total: np.ndarray,
+        squares: np.ndarray,
+        mask: np.ndarray,
+        excluded: np.ndarray,
+    ) -> Moments:
+        """Return mean and variance from sums about the shift; ``mask``: what was summed."""
+        safe = np.maximum(count, 1)
+        offset = total / safe
         variance = squares / safe - offset * offset
-        self._repair(variance, excluded, count)
-        centre = self.shift + offset if self.ranked is None else self._median(excluded, count)
-        return Moments(count, centre, variance)
+        self._repair(variance, mask, excluded, count)
+        return Moments(count, self.shift + offset, variance)
 
     def whole(self) -> Moments:
         """Return the statistics of all models of the side."""
         return self.without(np.empty(0, dtype=np.int64))
 
-    def _repair(self, variance: np.ndarray, excluded: np.ndarray, count: np.ndarray) -> None:
+    def _repair(
+        self, variance: np.ndarray, mask: np.ndarray, excluded: np.ndarray, count: np.ndarray
+    ) -> None:
         """Recompute, in place, variances that subtraction left with too few digits."""
         lost = variance < CANCELLED * self.squares / np.maximum(self.count, 1)
         if not lost.any():
             return
         columns = np.flatnonzero(lost.any(axis=0))
-        mask = self.mask[:, columns].copy()
+        mask = mask[:, columns].copy()
         mask[excluded] = False
         weights = mask[:, None, :]
         values = np.where(weights, self.phi[:, :, columns], 0.0)
@@ -143,6 +160,52 @@ class Side:
                 index = index + (value <= flat[index])
             middle.append(flat[np.minimum(index, start + models - 1)])
         return (0.5 * (middle[0] + middle[1])).reshape(queries, size)
+
+
+class SelectedSide(Side):
+    """IN or OUT phi of which equally many models count for each sample, see ``selection``.
+
+    The sums are over the first ``each`` models of the side in each sample's order. A group that
+    may not use some of these uses the next ones instead: ``spares`` of them are kept ready.
+
+    Args:
+        phi: float64 (M, Q, c).
+        mask: bool (M, c), models of the side.
+        start: int64 (c,), where each sample's order begins.
+        each: models that count.
+        spares: most models that a group may not use.
+    """
+
+    def __init__(
+        self, phi: np.ndarray, mask: np.ndarray, start: np.ndarray, each: int, spares: int
+    ) -> None:
+        self.each, self.every = each, mask
+        self.rank = np.where(mask, ranks(mask, start), np.iinfo(np.int16).max)
+        super().__init__(phi, self.rank <= each, median=False)
+        self.delta = np.where(mask[:, None, :], phi - self.shift, 0.0)
+        self.spares = [self._at(each + 1 + number) for number in range(spares)]
+
+    def _at(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the centred phi (Q, c) of the model of a rank, and bool (c,), if there is one."""
+        is_it = self.rank == rank
+        model = is_it.argmax(axis=0)
+        return self.delta[model, :, np.arange(model.size)].T, is_it.any(axis=0)
+
+    def without(self, excluded: np.ndarray) -> Moments:
+        """Return the statistics of the first ``each`` models that are not in ``excluded``."""
+        rank = self.rank[excluded]
+        last = np.full(rank.shape[1], self.each)
+        for one in np.sort(rank, axis=0):
+            last += one <= last
+        gone = np.where((rank <= last)[:, None, :], self.delta[excluded], 0.0)
+        count = self.count - (rank <= last).sum(axis=0)
+        total = self.total - gone.sum(axis=0)
+        squares = self.squares - np.einsum("eqc,eqc->qc", gone, gone)
+        for number, (delta, there) in enumerate(self.spares):
+            used = there & (last > self.each + number)
+            own = np.where(used, delta, 0.0)
+            count, total, squares = count + used, total + own, squares + own * own
+        return self._moments(count, total, squares, self.rank <= last, excluded)
 
 
 @dataclass(frozen=True)
@@ -238,13 +301,22 @@ def _all_moments(
     """Yield for each group the moments of a chunk's OUT side and, online, of its IN side."""
     phi = problem.shadows.phi[:, :, part]
     member = problem.shadows.member[:, part]
+    masks = [~member, member] if plan.online else [~member]
     common: list[Side] = []
+    selected: dict[int, list[SelectedSide]] = {}
     if any(group.each is None for group in groups):
-        masks = [~member, member] if plan.online else [~member]
         common = [Side(phi, mask, plan.median) for mask in masks]
     for group in groups:
         if group.each is None:
             yield [side.without(group.excluded) for side in common]
+        elif not plan.median:
+            if group.each not in selected:
+                spares = max(one.excluded.size for one in groups)
+                selected[group.each] = [
+                    SelectedSide(phi, mask, problem.start(part), group.each, spares)
+                    for mask in masks
+                ]
+            yield [side.without(group.excluded) for side in selected[group.each]]
         else:
             chosen = problem.sides(group, part)[: 2 if plan.online else 1]
             yield [Side(phi[group.kept], mask, plan.median).whole() for mask in chosen]

@@ -44,13 +44,15 @@ def common_count(inside: np.ndarray, outside: np.ndarray) -> int | None:
     return max(least, min(most, ENOUGH, max(usual, 2)))
 
 
-def first(mask: np.ndarray, start: np.ndarray, count: int) -> np.ndarray:
-    """Keep, of every column, the first ``count`` true rows from row ``start`` on, cyclically.
+def ranks(mask: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Number the true rows of every column from row ``start`` on, cyclically: int16 (K, c).
 
     Args:
         mask: bool (K, c).
         start: int (c,), in 0..K-1.
-        count: rows to keep; a column that has fewer keeps all it has.
+
+    Returns:
+        1, 2, ... at true rows; elsewhere no meaning.
     """
     place = np.cumsum(mask, axis=0, dtype=np.int16)
     columns = np.arange(mask.shape[1])
@@ -58,4 +60,12 @@ def first(mask: np.ndarray, start: np.ndarray, count: int) -> np.ndarray:
     total = place[-1].copy()
     place -= before
     place += np.where(place <= 0, total, np.int16(0))
-    return np.asarray(mask & (place <= count))
+    return place
+
+
+def first(mask: np.ndarray, start: np.ndarray, count: int) -> np.ndarray:
+    """Keep, of every column, the first ``count`` true rows from row ``start`` on, cyclically.
+
+    A column that has fewer keeps all it has.
+    """
+    return np.asarray(mask & (ranks(mask, start) <= count))

@@ -198,11 +198,14 @@ class Problem:
         """int64 (n,): how many shadow models trained on each sample."""
         return self.shadows.member.sum(axis=0)
 
+    def start(self, samples: slice | np.ndarray) -> np.ndarray:
+        """Return the shadow model at which each sample's selection begins: int64 (c,)."""
+        return self._start[samples]
+
     @cached_property
     def _start(self) -> np.ndarray:
-        """float64 (n,) in [0, 1): where in the order of models a sample's selection begins."""
         rng = seeds.generator(self.rng_seed, "selection")
-        return rng.random(self.shadows.samples)
+        return rng.integers(0, self.shadows.models, self.shadows.samples)
 
     def groups(self) -> Iterator[Group]:
         """Yield the tasks by the shadow models they may use, in order of first appearance.
@@ -257,7 +260,8 @@ class Problem:
         inside = self.shadows.member[:, samples][group.kept]
         if group.each is None:
             return ~inside, inside
-        start = (self._start[samples] * group.kept.size).astype(np.int64)
+        # The first of the group's models from a model on that is the same for every group.
+        start = np.searchsorted(group.kept, self.start(samples)) % group.kept.size
         return first(~inside, start, group.each), first(inside, start, group.each)
 
     def usable(self, group: Group) -> np.ndarray:
