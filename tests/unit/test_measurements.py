@@ -207,6 +207,53 @@ def test_gradient_sizes_equal_a_loop_over_single_samples():
             np.testing.assert_allclose(found[sample, number, :3], expected, rtol=2e-3)
 
 
+class Grouped(nn.Module):
+    """Groups, strides, dilation, a bias, in-place steps, a linear layer over places."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(4, 6, 3, padding=2, dilation=2, groups=2, bias=False)
+        self.mix = nn.Linear(6, 5)
+        self.fc = nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = functional.relu(self.conv1(x), inplace=True)
+        x = functional.relu(self.conv2(x), inplace=True).flatten(2).transpose(1, 2)
+        return self.fc(self.mix(x).tanh_().mean(dim=1))
+
+
+def test_gradient_sizes_of_other_layers_equal_the_loop():
+    torch.manual_seed(0)
+    subject = dataclasses.replace(make_subject(9), model=Grouped().eval())
+    found = white_box.measure(subject, {"layers": 4})
+    model = subject.model.requires_grad_(True)
+    for sample in range(9):
+        model.zero_grad()
+        logits = model(subject.pool.normalize(subject.pool.images[sample : sample + 1]))
+        functional.cross_entropy(logits, subject.pool.labels[sample : sample + 1]).backward()
+        for number, module in enumerate((model.conv1, model.conv2, model.mix, model.fc)):
+            gradient = torch.cat([p.grad.flatten() for p in module.parameters()]).abs()
+            expected = [float(gradient.norm()), float(gradient.sum()), float(gradient.max())]
+            np.testing.assert_allclose(found[sample, number, :3], expected, rtol=2e-4)
+
+
+def test_gradients_in_pieces_are_the_same(monkeypatch):
+    whole = white_box.measure(make_subject(20), {"layers": 3})
+    monkeypatch.setattr(white_box, "GRADIENT_BYTES", 60_000)
+    np.testing.assert_allclose(white_box.measure(make_subject(20), {"layers": 3}), whole, rtol=1e-5)
+
+
+def test_a_layer_used_twice_is_named():
+    class Twice(Grouped):
+        def forward(self, x):
+            return super().forward(x) + super().forward(x)
+
+    subject = dataclasses.replace(make_subject(4), model=Twice().eval())
+    with pytest.raises(InputError, match=r"uses its layer conv2 more than once"):
+        white_box.measure(subject, {"layers": 3})
+
+
 def test_activations_are_those_of_the_layers():
     subject = make_subject(12)
     found = white_box.measure(subject, {"layers": 1})
@@ -229,7 +276,7 @@ def test_gradients_keep_their_digits_where_the_model_is_certain():
 
 
 def test_too_many_layers_name_the_key():
-    with pytest.raises(InputError, match=r"layers: 99 given, but model\.name has 7 layers"):
+    with pytest.raises(InputError, match=r"layers: 99 given, but model\.name has 7 conv"):
         white_box.measure(make_subject(4), {"layers": 99})
 
 

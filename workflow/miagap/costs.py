@@ -37,7 +37,7 @@ HEAVY = {"shokri": 20.0, "salem_1": 5.0, "rmia": 10.0, "long": 20.0, "bertran": 
 HEAVY |= {"nasr": 20.0, "label_only_augment": 5.0, "morgan": 20.0}
 # Signals beyond logits: samples asked about at once, the cost of a gradient of one sample in
 # queries of one, and memory for gradients (``measurements.subject``, ``measurements.white_box``).
-MEASURE_BATCH, WHITE_BOX_QUERIES, GRADIENTS_MB = 256, 20.0, 800.0
+MEASURE_BATCH, WHITE_BOX_QUERIES, GRADIENTS_MB = 256, 7.0, 400.0
 PARQUET_FILE = 4_000  # bytes of schema and metadata
 KNOWN_POOLS = {
     "digits": (1797, 8, 1, 10),

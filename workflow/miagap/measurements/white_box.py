@@ -1,97 +1,76 @@
-"""Sizes of every sample's gradients and activations in the last layers of a model."""
+"""Sizes of every sample's gradients and activations in the last layers of a model.
 
-from collections.abc import Callable, Mapping
+One backward pass serves all samples asked about together: the sum of their losses has, with
+respect to a layer's outputs, each sample's own gradient, and from that and the layer's inputs
+follows the sample's gradient with respect to the weights. (In eval mode no sample's answer
+depends on another.) Gradients of one layer and some samples are held at a time.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.nn import functional
 
 from miagap.errors import InputError
-from miagap.extraction import phi_and_loss
-from miagap.measurements.subject import Asking, Part, Subject
+from miagap.measurements.subject import Asking, Subject
 
 # Bytes of per-sample gradients held at once.
-GRADIENT_BYTES = 256 << 20
+GRADIENT_BYTES = 128 << 20
+Layer = nn.Conv2d | nn.Linear
 
 
-def weighted_layers(model: nn.Module, count: int) -> dict[str, nn.Module]:
-    """Return the last layers that have a matrix of weights (convolutions, linear), by name.
+def weighted_layers(model: nn.Module, count: int) -> dict[str, Layer]:
+    """Return the last convolutions and linear layers of a model, by name.
 
     Raises:
-        InputError: the model has fewer.
+        InputError: the model has fewer, or one of them pads otherwise than with zeros.
     """
     found = {
         name: module
         for name, module in model.named_modules()
-        if getattr(module, "weight", None) is not None and module.weight.ndim >= 2
+        if isinstance(module, nn.Conv2d | nn.Linear)
     }
     if len(found) < count:
         raise InputError(
-            f"attacks: layers: {count} given, but model.name has {len(found)} layers with weights; "
-            "lower it"
+            f"attacks: layers: {count} given, but model.name has {len(found)} convolutions and "
+            "linear layers; lower it"
         )
-    return dict(list(found.items())[-count:])
+    chosen = dict(list(found.items())[-count:])
+    for name, module in chosen.items():
+        if isinstance(module, nn.Conv2d) and (
+            module.padding_mode != "zeros" or isinstance(module.padding, str)
+        ):
+            raise InputError(
+                f"attacks: layers: {name} of model.name pads by {module.padding_mode}, "
+                f"{module.padding}; zeros and a number are expected; lower layers"
+            )
+    return chosen
 
 
-def gradient_sizes(
-    model: nn.Module, layers: Mapping[str, nn.Module]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function of images (B, C, H, W) and labels (B,) that gives (B, layers, 3).
+class Watched:
+    """What enters and leaves layers during a forward pass."""
 
-    For each sample's loss and each layer: L2 norm, L1 norm and largest entry of the gradient
-    with respect to the layer's own parameters. Only these layers' gradients are formed.
-    """
-    owned = {
-        name: [f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)]
-        for name, module in layers.items()
-    }
-    parameters = dict(model.named_parameters())
-    chosen = {key: parameters[key].detach() for keys in owned.values() for key in keys}
-
-    def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        logits = functional_call(model, weights, (image[None],))
-        return phi_and_loss(logits, label[None])[1].squeeze(0)
-
-    def sizes(image: Tensor, label: Tensor) -> Tensor:
-        gradient = grad(loss)(chosen, image, label)
-        rows = []
-        for keys in owned.values():
-            entries = torch.cat([gradient[key].flatten() for key in keys]).abs()
-            rows.append(torch.stack([entries.norm(), entries.sum(), entries.max()]))
-        return torch.stack(rows)
-
-    size = 4 * sum(weights.numel() for weights in chosen.values())
-    return vmap(sizes, chunk_size=max(1, GRADIENT_BYTES // (3 * size)))
-
-
-class Activations:
-    """Collects sizes of the outputs of layers during a forward pass."""
-
-    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
-        self.rows: dict[str, Tensor] = {}
+    def __init__(self, layers: Mapping[str, Layer]) -> None:
+        self.inputs: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
         self.hooks = [
-            module.register_forward_hook(self._keep(name)) for name, module in layers.items()
+            module.register_forward_hook(
+                lambda _, given, out, name=name: self._keep(name, given, out)
+            )
+            for name, module in layers.items()
         ]
 
-    def _keep(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def keep(_: nn.Module, given: Any, output: Tensor) -> None:
-            values = output.flatten(1).float()
-            self.rows[name] = torch.stack(
-                [
-                    values.abs().mean(dim=1),
-                    values.square().mean(dim=1).sqrt(),
-                    (values > 0).float().mean(dim=1),
-                ],
-                dim=1,
+    def _keep(self, name: str, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if name in self.outputs:
+            raise InputError(
+                f"attacks: layers: model.name uses its layer {name} more than once; lower layers"
             )
-
-        return keep
-
-    def take(self, layers: Mapping[str, nn.Module]) -> Tensor:
-        """Return what the last forward pass left, (B, layers, 3)."""
-        return torch.stack([self.rows[name] for name in layers], dim=1)
+        self.inputs[name], self.outputs[name] = given[0].detach(), output
+        # The model goes on with a copy: what it does to that in place leaves ours as it was.
+        return output.clone()
 
     def close(self) -> None:
         """Take the hooks off the model."""
@@ -99,33 +78,100 @@ class Activations:
             hook.remove()
 
 
+def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the sum of the samples' cross-entropies, in float64.
+
+    As ``extraction.phi_and_loss`` forms them, so that gradients keep their digits where the
+    model is certain; by a mask in place of an index, whose gradient has no deterministic form
+    on a GPU.
+    """
+    z = logits.double()
+    own = torch.arange(z.shape[1], device=z.device) == labels[:, None]
+    rest = torch.where(own, -torch.inf, z).logsumexp(dim=1)
+    phi = torch.where(own, z, 0.0).sum(dim=1) - rest
+    return torch.logaddexp(torch.zeros_like(phi), -phi).sum()
+
+
+def sample_gradients(layer: Layer, given: Tensor, gradient: Tensor) -> Iterator[Tensor]:
+    """Yield every sample's gradient with respect to a layer's weights and bias, (b, entries).
+
+    Args:
+        layer: a convolution or linear layer.
+        given: its inputs (B, ...).
+        gradient: the loss's gradient with respect to its outputs (B, ...).
+    """
+    size = max(1, GRADIENT_BYTES // (12 * layer.weight.numel()))
+    for inputs, outputs in zip(given.split(size), gradient.split(size), strict=True):
+        count = len(inputs)
+        if isinstance(layer, nn.Conv2d):
+            patches = functional.unfold(
+                inputs,
+                layer.kernel_size,
+                layer.dilation,
+                layer.padding,  # type: ignore[arg-type]
+                layer.stride,
+            )
+            places = patches.shape[2]
+            left = outputs.reshape(count, layer.groups, -1, places)
+            weights = left @ patches.reshape(count, layer.groups, -1, places).mT
+            bias = outputs.flatten(2).sum(dim=2)
+        else:
+            left = outputs.reshape(count, -1, layer.out_features)
+            weights = left.mT @ inputs.reshape(count, -1, layer.in_features)
+            bias = left.sum(dim=1)
+        parts = [weights.flatten(1)] + ([bias] if layer.bias is not None else [])
+        yield torch.cat(parts, dim=1)
+
+
+def gradient_sizes(layer: Layer, given: Tensor, gradient: Tensor) -> Tensor:
+    """Return L2 norm, L1 norm and largest entry of each sample's gradient: (B, 3)."""
+    rows = []
+    for entries in sample_gradients(layer, given, gradient):
+        sizes = entries.abs_()
+        rows.append(torch.stack([sizes.norm(dim=1), sizes.sum(dim=1), sizes.amax(dim=1)], dim=1))
+    return torch.cat(rows)
+
+
+def activation_sizes(outputs: Tensor) -> Tensor:
+    """Return mean absolute value, root mean square and share of positive outputs: (B, 3)."""
+    values = outputs.detach().flatten(1)
+    share = (values > 0).float().mean(dim=1)
+    return torch.stack([values.abs().mean(dim=1), values.square().mean(dim=1).sqrt(), share], dim=1)
+
+
 def measure(subject: Subject, parameters: Mapping[str, Any]) -> np.ndarray:
     """Return sizes of gradients and activations, float32 (n, layers, 6).
 
     Per layer: the gradient's L2 norm, L1 norm and largest entry; the outputs' mean absolute
-    value, root mean square and share of positive ones. The loss is formed so that its gradient
-    keeps its digits where the model is certain.
+    value, root mean square and share of positive ones.
 
     Args:
         subject: the model and the samples.
         parameters: ``layers``, how many, counted from the last.
     """
     asking = Asking(subject)
-    model = subject.model.eval().requires_grad_(False)
-    asking.model = model  # not the folded one: its weights are other weights
-    layers = weighted_layers(model, parameters["layers"])
-    gradients = gradient_sizes(model, layers)
+    asking.model = subject.model.eval()  # not the folded one: its weights are other weights
+    layers = weighted_layers(subject.model, parameters["layers"])
+    # The backward pass need not go below the first of these layers.
+    subject.model.requires_grad_(False)
+    for layer in layers.values():
+        layer.weight.requires_grad_(True)
     found = []
     for part in asking.parts():
-        activations = _activations(asking, part, layers)
-        sizes = gradients(subject.pool.normalize(part.pixels), part.labels)
-        found.append(torch.cat([sizes, activations], dim=2).cpu().numpy())
+        watched = Watched(layers)
+        with torch.enable_grad():
+            loss = summed_loss(asking.logits(part.pixels), part.labels)
+        watched.close()
+        gradients = torch.autograd.grad(loss, [watched.outputs[name] for name in layers])
+        rows = [
+            torch.cat(
+                [
+                    gradient_sizes(layer, watched.inputs[name], gradient),
+                    activation_sizes(watched.outputs[name]),
+                ],
+                dim=1,
+            )
+            for (name, layer), gradient in zip(layers.items(), gradients, strict=True)
+        ]
+        found.append(torch.stack(rows, dim=1).cpu().numpy())
     return np.concatenate(found).astype(np.float32)
-
-
-def _activations(asking: Asking, part: Part, layers: Mapping[str, nn.Module]) -> Tensor:
-    collected = Activations(layers)
-    with torch.no_grad():
-        asking.logits(part.pixels)
-    collected.close()
-    return collected.take(layers)
