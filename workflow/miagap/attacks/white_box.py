@@ -4,8 +4,8 @@ Source: "Comprehensive Privacy Analysis of Deep Learning: Passive and Active Whi
 Attacks", the passive global attacker with supervision. The attack network has a component of its
 own for each thing observed of the target: the posteriors, the true class, the loss, and for each
 of the last ``layers`` convolutions and linear layers the gradient of the sample's loss with
-respect to that layer's weights, and its activations. The components' outputs enter a joint encoder that gives the log odds
-of membership.
+respect to that layer's weights, and its activations. The components' outputs enter a joint
+encoder that gives the log odds of membership.
 
 What differs:
 
