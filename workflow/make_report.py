@@ -1,6 +1,6 @@
 """Make the report of a finished study, if it is older than what it shows, and say where all is.
 
-    python workflow/make_report.py [--configfile FILE] [--directory FOLDER]
+python workflow/make_report.py [--configfile FILE] [--directory FOLDER]
 """
 
 import argparse

@@ -60,7 +60,7 @@ def test_order_of_keys_is_the_schemas_and_the_users_for_names():
     first = values(
         "{seeds: [1], study: a, techniques: {b: {}, a: {}}, splits: {seed: 1, count: 8}}"
     )
-    assert list(first)[:6] == ["study", "seed", "results", "dataset", "splits", "seeds"]
+    assert list(first)[:5] == ["study", "seed", "results", "dataset", "import"]
     assert list(first["techniques"]) == ["b", "a"]
     assert list(first["splits"]) == ["count", "seed", "reserve"]
 
