@@ -21,7 +21,6 @@ from miagap.attacks import (
     white_box,
 )
 from miagap.attacks.base import Attack, AttackSpec, Measurement, Parameter
-from miagap.artifacts import write_text
 from miagap.errors import InputError
 
 __all__ = [
@@ -191,12 +190,3 @@ def _cell(text: str) -> str:
 def _yaml(value: object) -> str:
     """Return a scalar as it is written in the config."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def main() -> None:
-    """Write docs/attacks.md."""
-    write_text(markdown(), "docs/attacks.md")
-
-
-if __name__ == "__main__":
-    main()
