@@ -208,6 +208,28 @@ def group_files(part: str) -> list[str]:
     ]
 
 
+def final_scores(wildcards) -> list[str]:
+    """Return the scores of a technique's final models by an attacker who knows it."""
+    name = wildcards.technique
+    own = {
+        "technique": name,
+        "attacker": name,
+        "checkpoint": STUDY.final_checkpoint(name),
+    }
+    folder = ATTACKED.format(**own)
+    protocol = STUDY.protocols[0]
+    return [
+        f"{folder}/{protocol}/{run}.scores.parquet"
+        for run in run_names(STUDY.targets(protocol))
+    ]
+
+
+def exposed_samples(wildcards) -> dict[str, str]:
+    """Return the per-sample results, for the table that is about them."""
+    path = rules.collect_vulnerability.output.table
+    return {"vulnerability": path} if wildcards.table == "stability" else {}
+
+
 def take_study_lock() -> None:
     """Refuse to run beside another run of the same study.
 

@@ -3,6 +3,8 @@
 
 rule plan:
     """Print jobs, hours, memory and disk; for jobs that have run, what they took."""
+    log:
+        f"{LOG}/plan.log",
     conda:
         ENVIRONMENT
     params:

@@ -3,12 +3,6 @@
 TABLE_NAMES = studies.table_names(STUDY)
 
 
-def exposed_samples(wildcards) -> dict[str, str]:
-    """Return the per-sample results, for the table that is about them."""
-    path = rules.collect_vulnerability.output.table
-    return {"vulnerability": path} if wildcards.table == "stability" else {}
-
-
 rule table:
     input:
         unpack(exposed_samples),

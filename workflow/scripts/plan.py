@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miagap import plan
+from miagap import artifacts, plan
 from miagap.attacks.registry import ATTACKS
 from miagap.costs import Costs, pool_shape
 from miagap.study import Study
@@ -21,4 +21,6 @@ costs = Costs(study, shape, device)
 files = plan.existing_files(Path(study.folder))
 stages = plan.plan_stages(plan.study_jobs(costs, params.patterns), files)
 kept = study.values["extraction"]["keep_models"]
-print(f"\n{plan.describe(costs, name, stages, params.at_once, kept)}\n")
+text = plan.describe(costs, name, stages, params.at_once, kept)
+artifacts.write_text(text, snakemake.log[0])
+print(f"\n{text}\n")
