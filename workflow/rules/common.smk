@@ -29,13 +29,25 @@ def checked_config() -> dict:
     errors = [
         line for path in files for line in configs.duplicate_keys(path)
     ] + resolved.errors
+    warnings = resolved.warnings
+    if not errors:
+        warnings = warnings + data_warnings(resolved.values, files[-1])
     if workflow.is_main_process:
-        for line in [f"warning: {text}" for text in resolved.warnings] + errors:
+        for line in [f"warning: {text}" for text in warnings] + errors:
             print(line, file=sys.stderr)
     if errors:
         raise SystemExit(1)
     config.update(resolved.values)  # the report shows every setting, defaults too
     return resolved.values
+
+
+def data_warnings(values: dict, label: str) -> list[str]:
+    """Return what the pool is too small for, once its size is known."""
+    summary = Path(values["results"]) / values["study"] / "dataset/summary.json"
+    shape = costs.pool_shape(values["dataset"], summary)
+    if values["import"] is not None or shape.assumed:
+        return []
+    return configs.data_warnings(values, shape.samples, label)
 
 
 def described_study() -> studies.Study:

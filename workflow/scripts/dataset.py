@@ -1,6 +1,7 @@
 """Load, check and write the pool."""
 
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ with job.logged(snakemake.log[0]) as log:
     )
     summary = datasets.check_pool(pool)
     log(f"{summary}")
+    for warning in summary.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     metadata = job.provenance(params.study, params.settings, params.code)
     datasets.write_pool(pool, snakemake.output.pool, metadata)
     artifacts.write_text(json.dumps(asdict(summary), indent=1), snakemake.output.summary)
