@@ -64,7 +64,6 @@ STUDY = described_study()
 RESULTS = STUDY.folder
 CODE = {path.stem: code_digest(path) for path in SCRIPTS.glob("*.py")}
 ENVIRONMENT = "../../envs/cpu.yaml"
-RESCUED: list[Path] = []
 
 MODEL = f"{RESULTS}/models/{{technique}}/{{run}}/checkpoint-{{checkpoint}}.safetensors"
 HISTORY = f"{RESULTS}/models/{{technique}}/{{run}}/history.parquet"
@@ -256,6 +255,17 @@ def take_study_lock() -> None:
         raise SystemExit(1)
 
 
+def trained_runs(block: studies.Block, technique: str) -> dict[Path, list[Path]]:
+    """Return the files of each run of a block, by the run's store."""
+    found = {}
+    for run in block.run_names:
+        own = {"technique": technique, "run": run}
+        files = [MODEL.format(**own, checkpoint=one) for one in block.checkpoints]
+        store = Path(RESULTS) / "state" / technique / run
+        found[store] = [Path(path) for path in [*files, HISTORY.format(**own)]]
+    return found
+
+
 def rescue_models() -> None:
     """Save the models of jobs that must run for want of others: Snakemake deletes them.
 
@@ -266,26 +276,21 @@ def rescue_models() -> None:
     cut_off = noted.is_dir() and any(noted.iterdir())
     for block in STUDY.blocks:
         for technique in block.techniques:
-            runs = {}
-            for run in block.run_names:
-                own = {"technique": technique, "run": run}
-                files = [
-                    MODEL.format(**own, checkpoint=one) for one in block.checkpoints
-                ]
-                runs[run] = [Path(path) for path in [*files, HISTORY.format(**own)]]
+            runs = trained_runs(block, technique)
             whole = all(path.exists() for paths in runs.values() for path in paths)
             if whole and not cut_off:
                 continue
-            for run, paths in runs.items():
-                store = Path(RESULTS) / "state" / technique / run
-                if keep.rescue(store, paths[0].parent, [path.name for path in paths]):
-                    RESCUED.append(store)
+            for store, paths in runs.items():
+                keep.rescue(store, paths[0].parent, [path.name for path in paths])
 
 
 def tidy() -> None:
-    """Remove what killed jobs left, and saved models that no job asked for."""
-    for store in RESCUED:
-        keep.discard(store)
+    """Remove what killed jobs left, and saved models that are in their places too."""
+    for block in STUDY.blocks:
+        for technique in block.techniques:
+            for store, paths in trained_runs(block, technique).items():
+                if store.exists() and all(path.exists() for path in paths):
+                    keep.discard(store)
     for path in Path(RESULTS).rglob(".*.tmp"):
         path.unlink(missing_ok=True)
 
