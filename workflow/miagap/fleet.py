@@ -5,7 +5,7 @@ block share the process, the pool on the device and nothing else: every run is s
 itself, so its bits do not depend on which other runs share its block.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from miagap import artifacts, augment, job, keep, seeds
+from miagap import artifacts, augment, job, keep, seeds, splits
 from miagap.augment import Augmentation
 from miagap.device_pool import DevicePool
 from miagap.digest import text_digest
 from miagap.errors import InputError
 from miagap.models import ModelSettings
-from miagap.names import BEST, HISTORY, ModelId
+from miagap.names import BEST, HISTORY, ModelId, parse_run_name
 from miagap.numerics import Numerics
 from miagap.training import Resume, TrainingSettings, train
 from miagap.training.state import Weights
+from miagap.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,86 @@ class Recipe:
 def checkpoint_file(checkpoint: str) -> str:
     """Return the file name of a checkpoint within its run's folder."""
     return f"checkpoint-{checkpoint}.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and its files.
+
+    Attributes:
+        model: technique, seed and split.
+        folder: where the files belong.
+        files: names of all of them.
+    """
+
+    model: ModelId
+    folder: Path
+    files: tuple[str, ...]
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The checkpoints among the files, in their order."""
+        stems = [Path(name).stem for name in self.files]
+        names = [stem.removeprefix("checkpoint-") for stem in stems]
+        return [name for stem, name in zip(stems, names, strict=True) if stem != name]
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where each file belongs, by its name."""
+        return {name: str(self.folder / name) for name in self.files}
+
+
+def runs_of(technique: str, paths: Iterable[str]) -> list[Run]:
+    """Group a job's output files by the run that they belong to, in order of appearance."""
+    folders: dict[Path, list[str]] = {}
+    for path in paths:
+        folders.setdefault(Path(path).parent, []).append(Path(path).name)
+    return [
+        Run(ModelId(technique, *parse_run_name(folder.name)), folder, tuple(names))
+        for folder, names in folders.items()
+    ]
+
+
+def train_block(
+    runs: Sequence[Run], recipe: Recipe, bench: Workbench, state: Path, log: job.Log
+) -> None:
+    """Train the runs of a block and put their files into place when all are finished.
+
+    The stores stay until the extraction: only then has the workflow seen this job's end. One
+    that was killed meanwhile and started again deletes the delivered files as incomplete.
+
+    Args:
+        runs: what to train.
+        recipe: how.
+        bench: device and data.
+        state: folder of the stores of unfinished jobs.
+        log: takes one line of text.
+
+    Raises:
+        InputError: see :func:`train_run`; finished runs stay in their stores.
+    """
+    technique = runs[0].model.technique
+    stores = [state / technique / run.folder.name for run in runs]
+    reserve = splits.reserve_members(len(bench.pool), **recipe.settings["splits"])
+    with job.exclusive(state / f"{technique}-{runs[0].folder.name}.lock", log):
+        for run, store in zip(runs, stores, strict=True):
+            # A job that outlived its workflow may have delivered while this one waited.
+            keep.rescue(store, run.folder, run.files)
+            drawn = recipe.settings["splits"]
+            member = splits.split_members(len(bench.pool), run.model.split, **drawn)
+            train_run(
+                run.model,
+                run.checkpoints,
+                recipe,
+                bench.pool,
+                member,
+                reserve,
+                bench.numerics,
+                store,
+                log,
+            )
+        for run, store in zip(runs, stores, strict=True):
+            keep.deliver(store, run.places)
 
 
 def train_run(
