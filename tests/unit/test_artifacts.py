@@ -1,3 +1,6 @@
+import os
+import stat
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -51,6 +54,15 @@ def test_tensor_round_trip_keeps_values_of_non_contiguous_arrays(tmp_path):
     arrays, metadata = artifacts.read_tensors(tmp_path / "t.safetensors")
     np.testing.assert_array_equal(arrays["a"], array)
     assert metadata == {"k": "v"}
+
+
+def test_files_are_as_readable_as_the_user_wants(tmp_path):
+    before = os.umask(0o027)
+    try:
+        artifacts.write_tensors({"a": np.arange(3)}, tmp_path / "t.safetensors", {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "t.safetensors").stat().st_mode) == 0o640
 
 
 def test_seeds_depend_on_every_part_of_the_key_and_nothing_else():

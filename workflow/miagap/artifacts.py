@@ -38,12 +38,20 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
+        temporary.chmod(_file_mode())  # safetensors keeps its files from the user's group
         temporary.replace(target)
     except (OSError, SafetensorError) as error:  # the latter for a full disk too
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{target}: cannot be written ({reason})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _file_mode() -> int:
+    """Return the permissions that a new file of this process has."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> None:
