@@ -21,8 +21,10 @@ def dropped(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
 def test_models_go_and_histories_and_logits_stay(dropped):
     results = dropped.results(CONFIG)
     assert not list(results.rglob("models/**/*.safetensors"))
-    assert len(list(results.glob("models/*/*/history.parquet"))) == 4
-    assert len(list(results.glob("logits/*/*/*.parquet"))) == 8
+    runs = CONFIG["splits"]["count"] * len(CONFIG["techniques"])
+    checkpoints = len(CONFIG["training"]["checkpoints"])
+    assert len(list(results.glob("models/*/*/history.parquet"))) == runs
+    assert len(list(results.glob("logits/*/*/*.parquet"))) == runs * checkpoints
 
 
 def test_a_second_run_has_nothing_to_do(dropped):
