@@ -18,8 +18,8 @@ from miagap.attacks import (
     threshold,
 )
 from miagap.attacks import neighbours as neighbours_module
+from miagap.attacks.problem import Problem, Task
 from miagap.attacks.references import draw_nonmembers, group_generator
-from miagap.attacks.signals import Problem, Task
 from miagap.errors import InputError
 
 

@@ -8,10 +8,10 @@ from attack_pools import make_pool
 from scipy.stats import norm, rankdata
 
 from miagap.attacks import parse, score_targets
+from miagap.attacks.problem import Problem, Task
 from miagap.attacks.registry import ATTACKS
 from miagap.attacks.scoring import calibrated_thresholds, shadow_use
 from miagap.attacks.selection import common_count, first
-from miagap.attacks.signals import Problem, Task
 from miagap.errors import InputError
 
 

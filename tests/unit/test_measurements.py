@@ -11,7 +11,7 @@ from scipy.ndimage import rotate as scipy_rotate
 from torch import nn
 from torch.nn import functional
 
-from miagap import artifacts, shadow
+from miagap import artifacts, measured
 from miagap.attacks.base import MEASURED
 from miagap.device_pool import place
 from miagap.errors import InputError
@@ -369,8 +369,8 @@ def test_a_reserve_too_small_is_named():
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 6)])
 def test_signals_survive_their_file(tmp_path, shape):
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    artifacts.write_parquet(shadow.signal_table(values), tmp_path / "a.parquet", {"study": "x"})
-    found = shadow.read_signal(tmp_path / "a.parquet")
+    artifacts.write_parquet(measured.signal_table(values), tmp_path / "a.parquet", {"study": "x"})
+    found = measured.read_signal(tmp_path / "a.parquet")
     np.testing.assert_array_equal(found, values)
     assert found.dtype == np.float32
     assert json.loads(artifacts.read_metadata(tmp_path / "a.parquet")["shape"]) == list(shape[1:])

@@ -104,13 +104,21 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Return the metadata that :func:`write_parquet` put into a file's schema."""
     try:
-        found = pq.read_schema(path).metadata or {}
+        return _own_metadata(pq.read_schema(path))
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a whole Parquet file ({reason})") from error
+
+
+def table_metadata(table: pa.Table) -> dict[str, str]:
+    """Return :func:`read_metadata` of a table that was read already."""
+    return _own_metadata(table.schema)
+
+
+def _own_metadata(schema: pa.Schema) -> dict[str, str]:
     return {
         key.decode()[len(PREFIX) :]: value.decode()
-        for key, value in found.items()
+        for key, value in (schema.metadata or {}).items()
         if key.startswith(PREFIX.encode())
     }
 

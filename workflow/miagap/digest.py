@@ -26,6 +26,12 @@ def code_digest(script: str | Path) -> str:
     return sha.hexdigest()[:16]
 
 
+def library_modules(script: str | Path) -> set[str]:
+    """Return the library modules that a script's digest covers: ``attacks/lira.py``."""
+    found = _reachable(Path(script))
+    return {path.relative_to(PACKAGE).as_posix() for path in found if PACKAGE in path.parents}
+
+
 def text_digest(*texts: str) -> str:
     """Return the SHA-256 (hex, 16 digits) of texts."""
     return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()[:16]
@@ -85,4 +91,4 @@ def _drop_docstring(
     if node.body and isinstance(node.body[0], ast.Expr):
         value = node.body[0].value
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            node.body[0] = ast.Pass()
+            node.body = node.body[1:] or [ast.Pass()]

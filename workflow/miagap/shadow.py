@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from miagap import artifacts
-from miagap.attacks.signals import Signals
 from miagap.errors import InputError
 from miagap.generalization import from_logits
+from miagap.measured import read_signal
 from miagap.names import parse_run_name, run_name
+from miagap.signals import Signals
 
 _EXTRA = "extra:"
 _COLUMNS = ["sample_id", "label", "member", "logits", "phi", "loss"]
@@ -26,7 +27,6 @@ class Models:
     Attributes:
         signals: what attacks see of the models.
         reserve: bool (n,), samples that no split holds.
-        dataset: name of the dataset.
         dataset: name of the dataset.
         generalization: one dict a model: its epoch and what ``generalization.from_logits`` gives.
     """
@@ -77,7 +77,7 @@ def gather(
         member[m] = table["member"].to_numpy()
         own = _matrix(table, "logits", classes, path)
         measured = from_logits(own, labels, member[m], ~reserve, loss[m])
-        epoch = _said(table, "epoch")
+        epoch = artifacts.table_metadata(table).get("epoch")
         generalization.append({"epoch": int(epoch) if epoch else None, **measured})
         if logits is not None:
             logits[m] = own
@@ -93,8 +93,8 @@ def gather(
         extra={key: _stack(files, paths, n) for key, files in (extra or {}).items()},
         pairs=pairs,
     )
-    dataset = _said(first, "dataset") or ""
-    return Models(signals, reserve, str(dataset), tuple(generalization))
+    dataset = artifacts.table_metadata(first).get("dataset", "")
+    return Models(signals, reserve, dataset, tuple(generalization))
 
 
 def by_signal(files: Sequence[str], keys: Sequence[str]) -> dict[str, list[str]]:
@@ -139,29 +139,6 @@ def read_models(path: str | os.PathLike[str]) -> Models:
     return Models(Signals(**arrays, extra=extra), reserve, metadata["dataset"], generalization)
 
 
-def signal_table(values: np.ndarray) -> pa.Table:
-    """Return a measured signal of one model, (n, ...), as a table: sample_id, shape, values."""
-    flat = np.ascontiguousarray(values).reshape(len(values), -1)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
-    metadata = {f"{artifacts.PREFIX}shape".encode(): json.dumps(values.shape[1:]).encode()}
-    ids = pa.array(np.arange(len(values), dtype=np.int32))
-    return pa.table({"sample_id": ids, "signal": column}).replace_schema_metadata(metadata)
-
-
-def read_signal(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read what :func:`signal_table` holds: (n, ...).
-
-    Raises:
-        InputError: the file is missing, truncated, or not a signal.
-    """
-    table = artifacts.read_parquet(path, ["sample_id", "signal"])
-    shape = _said(table, "shape")
-    if shape is None:
-        raise InputError(f"{path}: not a signal; delete it and run again")
-    values = table["signal"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(table), *json.loads(shape))
-
-
 def _stack(files: Sequence[str], paths: Sequence[str], samples: int) -> np.ndarray:
     """Return a signal of several models, (M, n, ...), in the order of ``paths``."""
     if [Path(file).stem for file in files] != [Path(path).stem for path in paths]:
@@ -195,12 +172,6 @@ def only(models: Models, runs: Collection[str]) -> Models:
     names = map(run_name, models.signals.seed.tolist(), models.signals.split.tolist())
     index = [place for place, name in enumerate(names) if name in runs]
     return models if len(index) == models.signals.models else take(models, index)
-
-
-def _said(table: pa.Table, key: str) -> str | None:
-    """Return what the extraction says of itself, None where it does not."""
-    text = (table.schema.metadata or {}).get(f"{artifacts.PREFIX}{key}".encode())
-    return None if text is None else text.decode()
 
 
 def _width(table: pa.Table, column: str) -> int:

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from miagap import artifacts, datasets, gpu_slots, numerics
+from miagap import artifacts, gpu_slots, numerics
 from miagap.device_pool import DevicePool, place
 from miagap.job import Log
 from miagap.numerics import ComputeSettings, Numerics
+from miagap.pool import read_pool
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,6 @@ def ready(
         found = numerics.resolve(ComputeSettings.from_config(compute))
         numerics.configure(found)
         _, metadata = artifacts.read_tensors(pool, [])
-        samples = datasets.read_pool(pool)
+        samples = read_pool(pool)
         placed = place(samples.images, samples.labels, len(samples.class_names), found)
         yield Workbench(found, placed, samples.dataset, metadata["checksum"])

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miagap import artifacts, datasets, job
+from miagap import artifacts, job
 from miagap.figures import images, style
+from miagap.pool import read_pool
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -14,7 +15,7 @@ with job.logged(snakemake.log[0]) as log:
     source, params = snakemake.input, snakemake.params
     settings = json.loads(params.settings)
     own = {key: value for key, value in json.loads(params.style).items() if key != "formats"}
-    pool = datasets.read_pool(source.pool)
+    pool = read_pool(source.pool)
     looks = style.Style(**own)
     figure = images.vulnerable(
         artifacts.read_parquet(source.vulnerability).to_pandas(),

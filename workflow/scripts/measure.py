@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miagap import artifacts, extraction, job, shadow, splits, workbench
+from miagap import artifacts, extraction, job, measured, splits, workbench
 from miagap.measurements.subject import Subject, measure_of
 from miagap.models import ModelSettings
 from miagap.names import parse_run_name
@@ -44,7 +44,7 @@ with job.logged(snakemake.log[0]) as log:
                 reserve=reserve,
                 training=settings.get("recipe"),
             )
-            table = shadow.signal_table(measure(subject, settings["parameters"]))
+            table = measured.signal_table(measure(subject, settings["parameters"]))
             identity = {
                 "seed": str(seed),
                 "split": str(split),

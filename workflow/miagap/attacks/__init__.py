@@ -12,7 +12,7 @@ from miagap.attacks.scoring import (
     shadow_use,
     threshold_from_calibration,
 )
-from miagap.attacks.signals import Signals
+from miagap.signals import Signals
 
 __all__ = [
     "Attack",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from miagap.attacks.signals import Problem
+from miagap.attacks.problem import Problem
 from miagap.errors import InputError
 
 NEEDS = frozenset({"phi", "loss", "logits", "reserve"})

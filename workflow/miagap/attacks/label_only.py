@@ -30,7 +30,7 @@ import numpy as np
 
 from miagap.attacks.base import Attack, Parameter, measured_signal
 from miagap.attacks.networks import NETWORK_PARAMETERS, score_by_network
-from miagap.attacks.signals import Problem
+from miagap.attacks.problem import Problem
 
 
 def score_augment(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:

@@ -46,9 +46,9 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from miagap.attacks.base import Attack, Parameter
+from miagap.attacks.problem import Group, Problem, chunks
 from miagap.attacks.references import STD_FLOOR
 from miagap.attacks.selection import ranks
-from miagap.attacks.signals import Group, Problem, chunks
 from miagap.errors import InputError
 
 CHUNK_BYTES = 4 << 20

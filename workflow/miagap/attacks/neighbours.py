@@ -26,8 +26,8 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from miagap.attacks.base import Attack, Parameter, measured_signal, require_logits
+from miagap.attacks.problem import Problem, chunks
 from miagap.attacks.references import out_moments
-from miagap.attacks.signals import Problem, chunks
 
 NO_GUESS = -1.0
 

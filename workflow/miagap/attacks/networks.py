@@ -24,10 +24,11 @@ import numpy as np
 from scipy.special import expit
 
 from miagap.attacks.base import Attack, Parameter, require_logits
+from miagap.attacks.problem import Group, Problem
 from miagap.attacks.references import group_generator
-from miagap.attacks.signals import Group, Problem, Signals
 from miagap.attacks.threshold import log_softmax
 from miagap.errors import InputError
+from miagap.signals import Signals
 
 BATCH = 128
 LEARNING_RATE = 0.01

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from miagap.attacks.base import Attack, Parameter
+from miagap.attacks.problem import Problem
 from miagap.attacks.references import ReferenceMeans
-from miagap.attacks.signals import Problem, Signals
 from miagap.errors import InputError
+from miagap.signals import Signals
 
 
 def _signal(signals: Signals, name: str) -> np.ndarray:

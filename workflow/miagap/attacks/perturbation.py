@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from miagap.attacks.base import Attack, Parameter, measured_signal
-from miagap.attacks.signals import Problem
+from miagap.attacks.problem import Problem
 
 
 def score_merlin(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:

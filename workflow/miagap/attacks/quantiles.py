@@ -34,13 +34,13 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from miagap.attacks.base import Attack, Parameter, measured_signal
+from miagap.attacks.problem import Group, Problem, chunks
 from miagap.attacks.references import (
     STD_FLOOR,
     draw_nonmembers,
     group_generator,
     out_moments,
 )
-from miagap.attacks.signals import Group, Problem, chunks
 from miagap.errors import InputError
 
 TINY = 1e-300

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miagap.attacks.signals import Group, Problem, chunks
+from miagap.attacks.problem import Group, Problem, chunks
 
 STD_FLOOR = 1e-6
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from miagap.attacks.base import Attack, Parameter, require_logits
+from miagap.attacks.problem import Group, Problem
 from miagap.attacks.references import group_generator, out_moments
-from miagap.attacks.signals import Group, Problem
 from miagap.errors import InputError
 
 RIDGE = 1e-3

@@ -32,14 +32,15 @@ import numpy as np
 from scipy.special import expit
 
 from miagap.attacks.base import Attack, Parameter, require_logits
+from miagap.attacks.problem import Problem
 from miagap.attacks.references import (
     Means,
     ReferenceMeans,
     draw_nonmembers,
     group_generator,
 )
-from miagap.attacks.signals import Problem, Signals
 from miagap.errors import InputError
+from miagap.signals import Signals
 
 TAYLOR_ORDER = 4
 SOFT_MARGIN = 0.6

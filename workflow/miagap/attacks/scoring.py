@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from miagap.attacks.base import AttackSpec
+from miagap.attacks.problem import Problem, Task
 from miagap.attacks.registry import ATTACKS
-from miagap.attacks.signals import Problem, Signals, Task
 from miagap.attacks.threshold import best_threshold
 from miagap.errors import InputError
+from miagap.signals import Signals
 
 
 def score_targets(

@@ -20,7 +20,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from miagap.attacks.base import Attack, Parameter, require_logits
-from miagap.attacks.signals import Group, Problem, Signals
+from miagap.attacks.problem import Group, Problem
+from miagap.signals import Signals
 
 
 def correctness(signals: Signals, model: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from miagap.datasets.checks import PoolSummary, check_pool
 from miagap.datasets.load import load_pool
-from miagap.datasets.pool import DatasetSettings, Pool, checksum, read_pool, write_pool
+from miagap.datasets.settings import DatasetSettings
+from miagap.pool import Pool, checksum, read_pool, write_pool
 
 __all__ = [
     "DatasetSettings",

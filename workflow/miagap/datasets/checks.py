@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miagap.datasets.pool import Pool, checksum
 from miagap.errors import InputError
+from miagap.pool import Pool, checksum
 
 MAX_IMBALANCE = 10
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miagap.datasets.pool import DatasetSettings
+from miagap.datasets.settings import DatasetSettings
 from miagap.datasets.source import Source, find_torchvision, from_arrays
 from miagap.errors import InputError
 

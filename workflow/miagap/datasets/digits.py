@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from miagap.datasets.pool import DatasetSettings
+from miagap.datasets.settings import DatasetSettings
 from miagap.datasets.source import Source, from_arrays
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from miagap.datasets.pool import DatasetSettings
+from miagap.datasets.settings import DatasetSettings
 from miagap.datasets.source import Source, find_torchvision, from_arrays
 from miagap.errors import InputError
 

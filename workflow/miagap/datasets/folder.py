@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miagap.datasets.images import decode_images
-from miagap.datasets.pool import DatasetSettings
+from miagap.datasets.settings import DatasetSettings
 from miagap.datasets.source import PARTS, Source, existing, part_order
 from miagap.errors import InputError
 

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from miagap import seeds
 from miagap.datasets import cifar, digits, fashion_mnist, folder, npz, parquet
-from miagap.datasets.pool import DatasetSettings, Pool
+from miagap.datasets.settings import DatasetSettings
 from miagap.datasets.source import Source
 from miagap.errors import InputError
+from miagap.pool import Pool
 
 READERS: dict[str, Callable[[DatasetSettings], Source]] = {
     "digits": digits.read,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from miagap.datasets.pool import DatasetSettings
+from miagap.datasets.settings import DatasetSettings
 from miagap.datasets.source import PARTS, Source, existing, from_arrays, number_names, part_order
 from miagap.errors import InputError
 

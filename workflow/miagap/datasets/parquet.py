@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from miagap.datasets.images import Encoded, decode_images
-from miagap.datasets.pool import DatasetSettings
+from miagap.datasets.settings import DatasetSettings
 from miagap.datasets.source import Source, existing, number_names, part_order
 from miagap.errors import InputError
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miagap.datasets.images import resize_images
-from miagap.datasets.pool import DatasetSettings
+from miagap.datasets.settings import DatasetSettings
 from miagap.errors import InputError
 
 PARTS = ("train", "training", "valid", "validation", "val", "dev", "test", "testing")

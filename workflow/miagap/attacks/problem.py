@@ -1,16 +1,13 @@
-"""What attacks see of models: phi, loss, logits and membership, as plain arrays.
+"""Which target is attacked with which shadow models.
 
-A ``Signals`` holds any number of models over the same samples, either targets or
-shadow models. A ``Problem`` says which target is attacked with which shadow models;
-every attack is a function of a problem. Leave-one-out, fixed-split, cross-technique
+Every attack is a function of a ``Problem``. Leave-one-out, fixed-split, cross-technique
 attackers and threshold calibration are all problems with different tasks.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,109 +15,7 @@ import numpy as np
 from miagap import seeds
 from miagap.attacks.selection import common_count, first
 from miagap.errors import InputError
-
-
-@dataclass(frozen=True)
-class Signals:
-    """Answers of M models to n samples.
-
-    Attributes:
-        phi: float64 (M, Q, n), logit-scaled confidence of the true class, per query.
-        loss: float64 (M, n), cross-entropy at query 0.
-        member: bool (M, n), the sample was in the model's training split.
-        split: int64 (M,), the model's split; splits 2k and 2k + 1 are a pair.
-        seed: int64 (M,), the model's training seed.
-        labels: int64 (n,), true class of each sample.
-        logits: float32 (M, n, C) at query 0, or None where no attack needs them.
-        extra: further signals that attacks need, (M, n, ...), by ``Measurement.key``.
-        pairs: int64 (M,), models of one number may not be each other's shadows; None where
-            splits 2k and 2k + 1 are complements.
-
-    Raises:
-        InputError: a shape or dtype is not as above, or a phi or loss is not finite.
-    """
-
-    phi: np.ndarray
-    loss: np.ndarray
-    member: np.ndarray
-    split: np.ndarray
-    seed: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray | None = None
-    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
-    pairs: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if self.phi.ndim != 3:
-            raise InputError(f"signals: phi must have shape (M, Q, n), not {self.phi.shape}")
-        models, queries, samples = self.phi.shape
-        if models == 0 or queries == 0 or samples == 0:
-            raise InputError(f"signals: phi has shape {self.phi.shape}, every axis must be >= 1")
-        _require("phi", self.phi, (models, queries, samples), np.float64)
-        _require("loss", self.loss, (models, samples), np.float64)
-        _require("member", self.member, (models, samples), np.bool_)
-        _require("split", self.split, (models,), np.int64)
-        _require("seed", self.seed, (models,), np.int64)
-        _require("labels", self.labels, (samples,), np.int64)
-        if self.pairs is not None:
-            _require("pairs", self.pairs, (models,), np.int64)
-        if self.logits is not None:
-            classes = self.logits.shape[-1] if self.logits.ndim == 3 else -1
-            _require("logits", self.logits, (models, samples, classes), np.float32)
-            if self.labels.min() < 0 or self.labels.max() >= classes:
-                raise InputError(
-                    f"signals: labels must lie in 0..{classes - 1}, the columns of logits"
-                )
-        for name, array in self.extra.items():
-            if array.shape[:2] != (models, samples):
-                raise InputError(
-                    f"signals: {name} must have shape ({models}, {samples}, ...), not {array.shape}"
-                )
-        for model in range(models):  # model by model: no mask as large as phi
-            if not (np.isfinite(self.phi[model]).all() and np.isfinite(self.loss[model]).all()):
-                raise InputError(
-                    f"signals: phi or loss of the model with split {self.split[model]}, seed "
-                    f"{self.seed[model]} is not finite; train or extract that model again"
-                )
-
-    @property
-    def models(self) -> int:
-        """Number of models M."""
-        return self.phi.shape[0]
-
-    @property
-    def samples(self) -> int:
-        """Number of samples n."""
-        return self.phi.shape[2]
-
-    @property
-    def pair(self) -> np.ndarray:
-        """int64 (M,): the pair of complementary splits that each model belongs to."""
-        return self.split // 2 if self.pairs is None else self.pairs
-
-    def take(self, models: Sequence[int] | np.ndarray) -> Signals:
-        """Return the signals of some models only (a copy)."""
-        index = np.asarray(models, dtype=np.int64)
-        return dataclasses.replace(
-            self,
-            phi=self.phi[index],
-            loss=self.loss[index],
-            member=self.member[index],
-            split=self.split[index],
-            seed=self.seed[index],
-            logits=None if self.logits is None else self.logits[index],
-            extra={name: array[index] for name, array in self.extra.items()},
-            pairs=None if self.pairs is None else self.pairs[index],
-        )
-
-
-def _require(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) -> None:
-    """Raise InputError unless ``array`` has this shape and dtype."""
-    if array.shape != shape or array.dtype != np.dtype(dtype):
-        raise InputError(
-            f"signals: {name} must be {np.dtype(dtype).name} {shape}, "
-            f"not {array.dtype.name} {array.shape}"
-        )
+from miagap.signals import Signals, require_array
 
 
 @dataclass(frozen=True)
@@ -181,7 +76,7 @@ class Problem:
             )
         if not np.array_equal(self.targets.labels, self.shadows.labels):
             raise InputError("signals: targets and shadow models have different labels")
-        _require("reserve", self.reserve, (samples,), np.bool_)
+        require_array("reserve", self.reserve, (samples,), np.bool_)
 
     @property
     def labels(self) -> np.ndarray:

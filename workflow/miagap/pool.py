@@ -1,9 +1,9 @@
-"""The pool of samples of a study, the settings that choose it, and its file."""
+"""The pool of samples of a study, and its file; where the samples are from is not known here."""
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,21 +11,6 @@ from numpy.typing import NDArray
 
 from miagap import artifacts
 from miagap.errors import InputError
-
-
-@dataclass(frozen=True)
-class DatasetSettings:
-    """The keys of the config's ``dataset`` section, with the same defaults."""
-
-    source: str = "digits"
-    path: str | None = None
-    download: bool = False
-    image_column: str | None = None
-    label_column: str | None = None
-    classes: Sequence[str | int] | None = None
-    per_class: int | None = None
-    size: int | None = None
-    shuffle_labels: bool = False
 
 
 @dataclass(frozen=True)
