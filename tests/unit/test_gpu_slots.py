@@ -102,31 +102,97 @@ def test_many_processes_at_once_never_exceed_the_slots(tmp_path):
     assert max(seen) <= 2
 
 
+WHOLE = """\
+echo '0, GPU-8f1a, 81559'
+echo '1, GPU-8f2b, 40960'
+"""
+LISTED = """\
+echo 'GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-8f1a)'
+echo 'GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-8f2b)'
+"""
+DIVIDED = (
+    LISTED
+    + """\
+echo '  MIG 1g.5gb      Device  0: (UUID: MIG-aa)'
+echo '  MIG 1c.3g.20gb  Device  1: (UUID: MIG-bb)'
+"""
+)
+A, B = Gpu("GPU-8f1a", 81559.0, "0"), Gpu("GPU-8f2b", 40960.0, "1")
+PARTS = [Gpu("MIG-aa", 4850.0, "1"), Gpu("MIG-bb", 19_400.0, "1")]
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine whose nvidia-smi answers as it is told to."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", gpu_slots.ASSIGNED):
+        monkeypatch.setenv(name, "")  # so that the test's end restores it
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(gpu_slots, "default_folder", lambda: tmp_path / "slots")
+
+    def answers(listing):
+        fake = tmp_path / "nvidia-smi"
+        fake.write_text(f"#!/bin/sh\nif [ $1 = -L ]; then\n{listing}else\n{WHOLE}fi\n")
+        fake.chmod(0o755)
+
+    answers(LISTED)
+    return answers
+
+
 @pytest.mark.parametrize(
-    ("environment", "expected"),
+    ("chosen", "expected"),
     [
-        ({}, False),
-        ({"CUDA_VISIBLE_DEVICES": "0,1"}, False),
-        ({"CUDA_VISIBLE_DEVICES": "1"}, True),
-        ({"CUDA_VISIBLE_DEVICES": ""}, True),
-        ({"SLURM_JOB_ID": "7"}, True),
+        ("1", [B]),
+        ("1,0", [B, A]),
+        ("GPU-8f2b", [B]),
+        ("GPU-8f2", [B]),
+        ("GPU-8f1a, GPU-8f2b", [A, B]),
+        ("0,0", [A]),
+        ("0,-1,1", [A]),
+        ("0,7,1", [A]),
+        ("-1", []),
+        ("", []),
+        ("NoDevFiles", []),
     ],
 )
-def test_what_slurm_or_the_user_assigned_stays(environment, expected):
-    assert gpu_slots.assigned(environment) is expected
+def test_gpus_are_those_that_cuda_would_see(machine, chosen, expected):
+    assert gpu_slots.visible_gpus({"CUDA_VISIBLE_DEVICES": chosen}) == expected
+    assert gpu_slots.visible_gpus({}) == [A, B]
 
 
-def test_gpus_are_read_from_nvidia_smi(tmp_path, monkeypatch):
-    fake = tmp_path / "nvidia-smi"
-    fake.write_text("#!/bin/sh\necho '0, GPU-x, 81559'\necho '1, GPU-y, 81559'\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert gpu_slots.visible_gpus({}) == [Gpu("GPU-x", 81559.0), Gpu("GPU-y", 81559.0)]
-    assert gpu_slots.visible_gpus({"CUDA_VISIBLE_DEVICES": "1"}) == [Gpu("GPU-y", 81559.0)]
-    monkeypatch.setattr(gpu_slots, "default_folder", lambda: tmp_path / "slots")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+def test_parts_of_a_divided_gpu_are_gpus(machine):
+    machine(DIVIDED)
+    assert gpu_slots.visible_gpus({}) == [A, *PARTS]
+    assert gpu_slots.visible_gpus({"CUDA_VISIBLE_DEVICES": "MIG-bb,0"}) == [PARTS[1], A]
+    assert gpu_slots.visible_gpus({"CUDA_VISIBLE_DEVICES": "1"}) == PARTS
+
+
+def test_a_broken_driver_means_no_gpus(machine, tmp_path):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
+    assert gpu_slots.visible_gpus({}) == []
+
+
+def test_a_job_sees_one_gpu_and_a_job_without_sees_what_it_saw(machine):
     with gpu_slots.job_gpu("auto", 1, 500.0, lambda text: None):
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-x"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-8f1a"
+    os.environ["CUDA_VISIBLE_DEVICES"] = "1"
     with gpu_slots.job_gpu("cpu", 1, 500.0, lambda text: None):
-        pass
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.parametrize("within", [{}, {"SLURM_JOB_ID": "7"}], ids=["workstation", "allocation"])
+def test_a_single_gpu_is_shared_by_no_more_than_its_slots(machine, tmp_path, monkeypatch, within):
+    """Also where the user, or Slurm for a whole workflow, has chosen that GPU."""
+    for name, value in {"CUDA_VISIBLE_DEVICES": "1", **within}.items():
+        monkeypatch.setenv(name, value)
+    with gpu_slots.job_gpu("auto", 1, 500.0, lambda text: None):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-8f2b"
+        assert gpu_slots._try_claim([B], 1, 1.0, tmp_path / "slots") is None
+
+
+def test_what_a_scheduler_assigned_stays(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv(gpu_slots.ASSIGNED, "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with gpu_slots.job_gpu("auto", 1, 500.0, lambda text: None):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+        assert not (tmp_path / "slots").exists()

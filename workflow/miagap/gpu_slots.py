@@ -5,13 +5,15 @@ it locks the slot's file and writes into it how much memory it will use. The ker
 the lock when the job dies, however it dies, so no slot is ever lost. A job that finds no
 slot with enough memory waits.
 
-On Slurm the scheduler has assigned the GPU already (CUDA_VISIBLE_DEVICES), and nothing is
-claimed here.
+A job that a cluster's scheduler started has its GPU already, perhaps a share of one, and claims
+nothing here. A workflow that runs as a whole within one allocation claims among its GPUs.
+Memory that other users' programs hold is not seen.
 """
 
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,36 +29,78 @@ from miagap.job import Log
 # What is left free of a GPU's memory: the driver's own share, and errors of estimates.
 SPARE = 0.95
 POLL_SECONDS = 1.0
+# Set where a scheduler has started the job, and so chosen its GPU.
+ASSIGNED = "MIAGAP_GPU_ASSIGNED"
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU of this machine: what CUDA_VISIBLE_DEVICES takes, and its memory in MB."""
+    """A GPU of this machine, or a part of one (MIG).
+
+    Attributes:
+        identity: what CUDA_VISIBLE_DEVICES takes.
+        memory_mb: its memory in MB.
+        index: of the GPU, as nvidia-smi counts.
+    """
 
     identity: str
     memory_mb: float
+    index: str = ""
+
+    def is_named(self, name: str) -> bool:
+        """Tell whether a name in CUDA_VISIBLE_DEVICES means this GPU: index, UUID or its start."""
+        return name == self.index or ("-" in name and self.identity.startswith(name))
 
 
-def assigned(environment: Mapping[str, str]) -> bool:
-    """Tell whether something else has chosen this job's GPU: Slurm, or the user with one GPU."""
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    return "SLURM_JOB_ID" in environment or (visible is not None and "," not in visible)
+def machine_gpus() -> list[Gpu]:
+    """Return this machine's GPUs in nvidia-smi's order; of one that is divided, its parts."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = _nvidia_smi("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
+    parts = _parts(_nvidia_smi("-L"))
+    found: list[Gpu] = []
+    for line in listed:
+        index, uuid, memory = (field.strip() for field in line.split(","))
+        found += parts.get(index) or [Gpu(uuid, float(memory), index)]
+    return found
+
+
+def _nvidia_smi(*arguments: str) -> list[str]:
+    found = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, check=False)
+    return [] if found.returncode else found.stdout.splitlines()
+
+
+def _parts(listing: list[str]) -> dict[str, list[Gpu]]:
+    """Return the MIG devices of each GPU, by its index, in the output of ``nvidia-smi -L``.
+
+    Their memory is what their profile says (``1g.10gb``), less what such names round up.
+    """
+    parts: dict[str, list[Gpu]] = {}
+    index = ""
+    for line in listing:
+        if gpu := re.match(r"GPU (\d+):", line):
+            index = gpu[1]
+        elif part := re.match(r"\s+MIG \S*?(\d+)gb\S*\s.*\(UUID: (MIG-[^)]+)\)", line):
+            parts.setdefault(index, []).append(Gpu(part[2], 970.0 * float(part[1]), index))
+    return parts
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[Gpu]:
-    """Return this machine's GPUs, those that CUDA_VISIBLE_DEVICES leaves if it is set."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
-    found = subprocess.run(query, capture_output=True, text=True, check=False)
-    rows = [line.split(", ") for line in found.stdout.splitlines()] if not found.returncode else []
+    """Return the GPUs that jobs may use: all, or those that CUDA_VISIBLE_DEVICES names.
+
+    As CUDA does, this reads the names up to the first that means nothing (such as -1).
+    """
+    found = machine_gpus()
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
-    wanted = None if chosen is None else [name.strip() for name in chosen.split(",")]
-    return [
-        Gpu(uuid, float(memory))
-        for index, uuid, memory in rows
-        if wanted is None or index in wanted or uuid in wanted
-    ]
+    if chosen is None:
+        return found
+    visible: list[Gpu] = []
+    for name in chosen.split(","):
+        named = [gpu for gpu in found if gpu.is_named(name.strip())]
+        if not named:
+            break
+        visible += [gpu for gpu in named if gpu not in visible]
+    return visible
 
 
 @contextlib.contextmanager
@@ -69,7 +113,8 @@ def job_gpu(device: str, jobs_per_gpu: int, memory_mb: float, log: Log) -> Itera
         memory_mb: GPU memory that the job will use.
         log: takes one line of text.
     """
-    gpus = [] if device == "cpu" or assigned(os.environ) else visible_gpus(os.environ)
+    claims = device != "cpu" and ASSIGNED not in os.environ
+    gpus = visible_gpus(os.environ) if claims else []
     if not gpus:
         yield
         return
@@ -98,7 +143,7 @@ def claim(
             f"GPU memory: about {memory_mb:.0f} MB needed, but the largest GPU here has "
             f"{most:.0f} MB; lower training.batch_size or extraction.batch_size"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found, waiting = _try_claim(gpus, jobs_per_gpu, memory_mb, folder), False
     while found is None:
         if not waiting:

@@ -12,7 +12,7 @@ SCRIPTS = ROOT / "workflow/scripts"
 sys.path.insert(0, LIBRARY)
 
 from miagap import config as configs
-from miagap import costs, imports
+from miagap import costs, gpu_slots, imports
 from miagap import job as jobs
 from miagap import keep, names
 from miagap import study as studies
@@ -81,6 +81,10 @@ BENCHMARK = f"{RESULTS}/benchmarks"
 
 # Scripts run in processes of their own and import the library from the same place.
 jobs.export_library(LIBRARY)
+
+# A job on a cluster has the GPU that it was given; one on this machine claims its own.
+if workflow.remote_exec:
+    os.environ[gpu_slots.ASSIGNED] = "1"
 
 
 wildcard_constraints:
