@@ -31,7 +31,7 @@ def test_measurements_follow_methods_and_parameters():
         "merlin-100-0.5",
     ]
     assert keys({"method": "long", "features": "penultimate"}) == ["features"]
-    assert keys({"method": "label_only_distance"}) == ["robustness-25-4-0.4"]
+    assert keys({"method": "label_only_distance"}) == ["robustness-25-3-0.1"]
     assert keys({"method": "label_only_distance", "estimate": "search"}) == ["boundary-10-50"]
     assert keys({"method": "nasr", "layers": 5, "hidden": 3}) == ["white_box-5"]
 
@@ -116,7 +116,7 @@ def test_label_counts_and_distances_by_hand():
     values = signal_of(signals, "robustness").astype(np.float64)
     for model, sample in itertools.product(range(3), range(30)):
         right, *shares = values[model, sample]
-        expected = sum(shares) / 4 if right else 0.0
+        expected = sum(shares) / 3 if right else 0.0
         assert noise[model, sample] == pytest.approx(expected)
     search = scores_of(signals, reserve, method="label_only_distance", estimate="search")
     np.testing.assert_allclose(search, signal_of(signals, "boundary"))

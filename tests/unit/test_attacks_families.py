@@ -137,18 +137,19 @@ def test_offsets_need_shadow_models_of_both_kinds():
 def log_alpha(loss, phi, ref_loss, ref_phi, smoothing):
     """Return log alpha of one sample, by the definition."""
     k = len(ref_loss)
-    ordered = np.concatenate([[0.0], np.sort(ref_loss)])
-    linear = np.log(max(np.interp(loss, ordered, np.arange(k + 1) / k), 1e-300))
+    ordered = np.concatenate([[0.0], np.sort(ref_loss), [1000.0]])
+    linear = np.log(max(np.interp(loss, ordered, np.linspace(0, 1, k + 2)), 1e-300))
     gauss = norm.logsf(phi, ref_phi.mean(), ref_phi.std())
     return {
         "none": np.log(max((ref_loss <= loss).sum(), 0.5) / k),
         "linear": linear,
         "gaussian": gauss,
         "minimum": max(linear, gauss),
+        "mean": np.log((np.exp(linear) + np.exp(gauss)) / 2),
     }[smoothing]
 
 
-@pytest.mark.parametrize("smoothing", ["none", "linear", "gaussian", "minimum"])
+@pytest.mark.parametrize("smoothing", ["none", "linear", "gaussian", "minimum", "mean"])
 def test_reference_attack_equals_the_definition(smoothing):
     signals, reserve = make_pool(np.random.default_rng(4), samples=40)
     scores = scores_of(signals, reserve, method="ye_reference", smoothing=smoothing)
@@ -165,7 +166,7 @@ def test_reference_attack_equals_the_definition(smoothing):
         assert scores[target, sample] == pytest.approx(-expected, rel=1e-8, abs=1e-9)
 
 
-@pytest.mark.parametrize("smoothing", ["none", "linear", "gaussian", "minimum"])
+@pytest.mark.parametrize("smoothing", ["none", "linear", "gaussian", "minimum", "mean"])
 @pytest.mark.parametrize("scope", ["global", "class"])
 def test_population_attack_equals_the_definition(smoothing, scope):
     rng = np.random.default_rng(5)
@@ -376,10 +377,10 @@ def test_regression_recovers_a_known_model():
 def test_regression_on_a_reserve_uses_the_target_alone_for_values():
     rng = np.random.default_rng(17)
     signals, reserve = make_pool(rng, samples=300, classes=3, reserve_share=0.4)
-    scores = scores_of(signals, reserve, method="bertran")
+    scores = scores_of(signals, reserve, method="bertran", signal="phi")
     problem = leave_one_out(signals, reserve)
     group = next(group for group in problem.groups() if 4 in group.targets)
-    features = regression.sample_features(problem, group)
+    features = regression.sample_features(problem, group, signals.phi[:, 0])
     own = regression.fit(features[reserve], signals.phi[4, 0, reserve])
     np.testing.assert_allclose(scores[4], own.standardise(features, signals.phi[4, 0]))
 
@@ -397,9 +398,13 @@ def test_attacks_without_logits_say_so():
 
 
 def test_levels_at_the_ends():
-    # Below every reference: part of 1/k; above all: 1.
+    # Two references lie at 1/3 and 2/3; above both, on the way to 1 at 1000.
     found = quantiles.population_scores(
-        np.array([0.0, 0.5, 3.0]), np.zeros(3), np.array([1.0, 2.0]), np.zeros(2), "linear"
+        np.array([0.0, 0.5, 501.0, 2000.0]),
+        np.zeros(4),
+        np.array([1.0, 2.0]),
+        np.zeros(2),
+        "linear",
     )
-    np.testing.assert_allclose(found[1:], [-np.log(0.25), 0.0], atol=1e-12)
+    np.testing.assert_allclose(found[1:], -np.log([1 / 6, (2 + 0.5) / 3, 1.0]), atol=1e-12)
     assert found[0] > 600

@@ -31,7 +31,7 @@ SIGNALS = {
     "merlin-8-0.01": (200,),
     "augmented-shifts-1": (200, 5),
     "augmented-rotations-1": (200, 3),
-    "robustness-4-2-0.4": (200, 3),
+    "robustness-4-2-0.1": (200, 3),
     "boundary-1-50": (200,),
     "white_box-2": (200, 2, 6),
     "distilled-4-1": (200, 4),

@@ -1,24 +1,27 @@
 """Attacks that see nothing but the predicted label (Choquette-Choo et al. 2021).
 
-Source: "Label-Only Membership Inference Attacks".
+Source: "Label-Only Membership Inference Attacks" (ICML 2021).
 
 - ``label_only_augment``: is the label right at the sample and at its augmented views? Views are
   the sample's shifts by (dx, dy) pixels with abs(dx) + abs(dy) = ``extent`` (4 * extent of them),
-  or its rotations by plus and minus ``extent`` degrees. ``model: network`` is the paper's: a small
-  network on the vector of right and wrong answers, trained on shadow models; ``model: count``
-  counts the right ones.
+  or its rotations by plus and minus ``extent`` degrees. ``model: network`` is a network per class
+  on the vector of right and wrong answers, trained on shadow models, two hidden layers of 10
+  units as in the authors' code; ``model: count`` counts the right ones.
 - ``label_only_distance``: how far is the sample from the decision boundary?
-  ``estimate: noise`` is the paper's cheap one: the share of noisy copies whose label is right,
-  averaged over ``levels`` strengths of Gaussian noise, ``sigma`` (a share of the pixel range) and
-  its halves. ``estimate: search`` looks for the nearest point with another label by HopSkipJump
-  (Chen et al. 2020), as the paper does, in ``steps`` steps of ``queries`` queries. A sample whose
-  label is wrong has distance 0 either way. The score is the share or the distance.
+  ``estimate: noise`` is the cheap one: the share of noisy copies whose label is right, averaged
+  over ``levels`` strengths of Gaussian noise, ``sigma`` (a share of the pixel range) and its
+  halves. ``estimate: search`` looks for the nearest point with another label by HopSkipJump
+  (Chen et al. 2020), in ``steps`` steps of ``queries`` queries. A sample whose label is wrong has
+  distance 0 either way. The score is the share or the distance.
 
-What differs: shifted views fill the border by reflection (the study's queries do), rotated ones by
-black; the network's training is that of all networks here. The noise is one for all models of a
-study, and strengths are averaged where the paper chooses one on a shadow model. The search starts
-from the first of 20 random images that has another label; where none has, the distance is that of
-the farthest. Distances are in units of the pixel range, in the L2 norm.
+What differs: shifted views fill the border by reflection (the study's queries do; the authors'
+code repeats the border's pixels), rotated ones by black, as there. The authors' code rotates by
+every whole degree from -``extent`` to ``extent``. The networks' training is that of all networks
+here, with rectified units that do not leak. The noise is one for all models of a study, and
+strengths are averaged where the authors' code tries 0.02, 0.03, ..., 0.1 with up to 5,000 copies
+and sets a threshold for each on a shadow model; ours lie in that range. The search starts from the
+first of 20 random images that has another label; where none has, the distance is that of the
+farthest. Distances are in units of the pixel range, in the L2 norm.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from miagap.attacks.base import Attack, Parameter, measured_signal
-from miagap.attacks.networks import NETWORK_PARAMETERS, score_by_network
+from miagap.attacks.networks import NETWORK_PARAMETERS, score_by_class
 from miagap.attacks.problem import Problem
 
 
@@ -40,12 +43,12 @@ def score_augment(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray
         return np.stack(
             [right[task.target].sum(axis=1, dtype=np.float64) for task in problem.tasks]
         )
-    return score_by_network(
+    return score_by_class(
         problem,
         lambda models, samples: shadow[models, samples].astype(np.float64),
-        lambda target: right[target].astype(np.float64),
+        lambda target, samples: right[target, samples].astype(np.float64),
         parameters,
-        parameters["hidden"],
+        [parameters["hidden"]] * 2,
     )
 
 
@@ -77,6 +80,9 @@ AUGMENT = Attack(
             "choice", "network", "how answers become a score", choices=("network", "count")
         ),
         **NETWORK_PARAMETERS,
+        "hidden": Parameter(
+            "int", 10, "units of each of two hidden layers; 0: logistic regression", minimum=0
+        ),
     },
     cost="4 * `extent` + 1 (rotations: 3) queries of every sample, per model",
 )
@@ -100,9 +106,9 @@ DISTANCE = Attack(
             "choice", "noise", "how the distance is estimated", choices=("noise", "search")
         ),
         "repetitions": Parameter("int", 25, "noise: copies at each strength", minimum=1),
-        "levels": Parameter("int", 4, "noise: strengths, each half of the one before", minimum=1),
+        "levels": Parameter("int", 3, "noise: strengths, each half of the one before", minimum=1),
         "sigma": Parameter(
-            "float", 0.4, "noise: the strongest, as a share of the pixel range", minimum=1e-6
+            "float", 0.1, "noise: the strongest, as a share of the pixel range", minimum=1e-6
         ),
         "steps": Parameter("int", 10, "search: steps along the boundary", minimum=0),
         "queries": Parameter("int", 50, "search: queries of a step's direction", minimum=2),

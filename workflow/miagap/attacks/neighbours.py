@@ -13,6 +13,9 @@ samples (there: an expected number of neighbours below a bound that must be foun
 data set). The test takes the logit-scaled confidence as normal (there: an interpolated empirical
 distribution, which ends at the smallest loss seen).
 
+The authors published no code; the numbers of reference models, neighbours and population samples
+are ours.
+
 The score is -log p of the test for vulnerable samples and -1 for the rest, below every score
 that a guess can have.
 """

@@ -1,13 +1,18 @@
 """Attacks that shift the loss by what reference models make of the same sample.
 
 - Sablayrolles et al. 2019, "White-box vs Black-box: Bayes Optimal Strategies for Membership
-  Inference", MAST: the threshold of a sample lies midway between the mean losses of IN and of
-  OUT models; the score is threshold - loss.
+  Inference" (ICML 2019), MAST, a threshold per sample: it lies midway between the mean losses of
+  IN and of OUT models; the score is threshold - loss.
 - Watson et al. 2022, "On the Importance of Difficulty Calibration in Membership Inference
-  Attacks": the score is the mean loss of OUT models - loss.
+  Attacks" (ICLR 2022): the score is the mean loss of OUT models - loss.
 
 ``signal: phi`` does the same with the logit-scaled confidence, which spreads out the losses near
 zero; the papers use the loss.
+
+The authors of MAST published no code; ours equals ``compute_score_offset`` of tensorflow_privacy
+(advanced_mia.py) with ``median_or_mean="mean"``, whose default is the median. The authors' code of
+difficulty calibration subtracts the loss of one reference model trained on other data; ours is its
+mean over all OUT models.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Source: "Revisiting Membership Inference Under Realistic Assumptions". The signa
 share of ``repetitions`` copies of a sample, each with Gaussian noise of deviation ``sigma`` added
 to its pixels (as a share of the pixel range 0..255; not clipped), whose loss under the model
 exceeds the sample's own. Losses are compared through phi, of which they are a falling function:
-losses that round to 0 keep their order. The paper's values are the defaults (T = 100, 0.01).
+losses that round to 0 keep their order. The defaults, 100 copies and 0.01, are those of the
+authors' code (EvaluatingDPML, improved_mi), which adds the noise to features as they are.
 
 - ``merlin``: the share is the score.
 - ``morgan``: a member is who has a loss between two thresholds and a share of at least a third
@@ -14,10 +15,11 @@ losses that round to 0 keep their order. The paper's values are the defaults (T 
 
 What differs: thresholds come from shadow models. Morgan's three are those of the greatest share of
 members among boxes with at most ``fpr`` of the non-members. The paper asks for the greatest
-positive predictive value under that bound, on known members of its own; over boxes that greatest
-value belongs to those around single records. The interval's ends are quantiles of the shadow
-models' losses (``levels`` of them), the lowest being 0 and the highest infinite. All models of a
-study see the same noise.
+positive predictive value, on known members of its own; over boxes that greatest value belongs to
+those around single records. The authors' code takes the two losses at false positive rates
+written into it (0.22 and 0.30), and the share's at a bound given by the user. The interval's ends
+are quantiles of the shadow models' losses (``levels`` of them), the lowest being 0 and the highest
+infinite. All models of a study see the same noise.
 """
 
 from __future__ import annotations

@@ -17,12 +17,15 @@ where alpha is the level at which the hypothesis test just calls the sample a me
 Few reference values cannot resolve a small alpha, hence ``smoothing``:
 
 - none: alpha is the share of reference losses that are not greater
-- linear: the empirical distribution, linear between reference losses and from a loss of 0 at
-  alpha = 0 to the smallest one
+- linear: k reference losses lie at alpha = 1/(k + 1), ..., k/(k + 1), a loss of 0 at 0 and one of
+  1000 at 1, with straight lines between them
 - gaussian: a normal fitted to the logit-scaled confidences
-- minimum: the stricter of linear and gaussian, that is the larger alpha
+- minimum: the smaller threshold of linear and gaussian, that is the larger alpha
+- mean: the mean alpha of linear and gaussian
 
-With ``none``, alpha = 0 is taken as half of the smallest share that the references resolve.
+These are the four of the paper's scripts (ml_privacy_meter, research/2022_enhanced_mia), which
+for attack P have ``none``. What differs: with ``none``, alpha = 0 is taken as half of the smallest
+share that the references resolve, and equal losses count as not greater.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ from miagap.attacks.references import (
 from miagap.errors import InputError
 
 TINY = 1e-300
+# The loss at which alpha is 1 under linear smoothing.
+GREATEST = 1000.0
 
 
 def level(
@@ -58,10 +63,9 @@ def level(
         high: smallest reference loss > loss, infinite if there is none.
         count: number of reference losses.
     """
-    span = high - low
-    with np.errstate(invalid="ignore", divide="ignore"):
-        step = np.where(np.isfinite(span) & (span > 0), (loss - low) / span, 0.0)
-    return np.asarray(np.log(np.maximum((below + step) / count, TINY)))
+    span = np.where(np.isfinite(high), high, GREATEST) - low
+    step = np.where(span > 0, (loss - low) / np.where(span > 0, span, 1.0), 1.0)
+    return np.asarray(np.log(np.maximum((below + np.clip(step, 0, 1)) / (count + 1), TINY)))
 
 
 def empirical_level(below: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -86,6 +90,8 @@ def _combine(
     linear = level(loss, below, low, high, count)
     if smoothing == "linear":
         return -linear
+    if smoothing == "mean":
+        return np.asarray(np.log(2) - np.logaddexp(linear, log_ndtr(-z)))
     return -np.maximum(linear, log_ndtr(-z))
 
 
@@ -101,7 +107,7 @@ def population_scores(
     Args:
         loss, phi: float64 (n,), of the samples to score.
         reference_loss, reference_phi: float64 (k,), of the population.
-        smoothing: "none", "linear", "gaussian" or "minimum".
+        smoothing: "none", "linear", "gaussian", "minimum" or "mean".
     """
     ordered = np.sort(reference_loss)
     below = np.searchsorted(ordered, loss, side="right")
@@ -201,7 +207,7 @@ def _against(
         count: int64 (n,), how many of them are used.
         loss: float64 (n,), of the target.
         z: float64 (n,), the target's confidence, standardised by the references'.
-        smoothing: "none", "linear", "gaussian" or "minimum".
+        smoothing: "none", "linear", "gaussian", "minimum" or "mean".
     """
     below = (references <= loss).sum(axis=0)
     columns = np.arange(loss.size)
@@ -243,7 +249,7 @@ def _smoothing(default: str) -> Parameter:
         "choice",
         default,
         "how levels finer than the references resolve are formed",
-        choices=("none", "linear", "gaussian", "minimum"),
+        choices=("none", "linear", "gaussian", "minimum", "mean"),
     )
 
 

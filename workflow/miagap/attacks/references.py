@@ -143,24 +143,30 @@ def group_generator(problem: Problem, group: Group) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class OutMoments:
-    """Mean and deviation of phi at query 0 over OUT models, float64 (n,)."""
+    """Mean and deviation of a value over OUT models, float64 (n,)."""
 
     mean: np.ndarray
     std: np.ndarray
 
 
-def out_moments(problem: Problem, group: Group) -> OutMoments:
-    """Return each sample's mean and population deviation of phi over a group's OUT models.
+def out_moments(problem: Problem, group: Group, values: np.ndarray | None = None) -> OutMoments:
+    """Return each sample's mean and population deviation of a value over a group's OUT models.
 
     A deviation below ``STD_FLOOR`` (agreement to the rounding of float32 logits) is raised to it.
+
+    Args:
+        problem: gives the shadow models.
+        group: one of its groups.
+        values: float64 (M, n), of every shadow model and sample; None: phi at query 0.
     """
     shadows = problem.shadows
+    known = shadows.phi[:, 0] if values is None else values
     mean, std = np.empty(shadows.samples), np.empty(shadows.samples)
     for part in chunks(shadows.samples, 8192):
         weight = problem.sides(group, part)[0].astype(np.float64)
-        phi = shadows.phi[group.kept, 0, part]
+        value = known[group.kept, part]
         count = np.maximum(weight.sum(axis=0), 1)
-        mean[part] = (phi * weight).sum(axis=0) / count
-        centred = (phi - mean[part]) * weight
+        mean[part] = (value * weight).sum(axis=0) / count
+        centred = (value - mean[part]) * weight
         std[part] = np.sqrt((centred * centred).sum(axis=0) / count)
     return OutMoments(mean, np.maximum(std, STD_FLOOR))

@@ -2,13 +2,21 @@
 
 Sources: correctness, the gap attack (Yeom et al. 2018; Leino & Fredrikson 2020); loss (Yeom et
 al. 2018); confidence, entropy and modified entropy, global or per class (Song & Mittal 2021,
-Eqs. 3 to 8).
+"Systematic Evaluation of Privacy Risks of Machine Learning Models", whose Eq. 8 is the modified
+entropy).
 
 ``scope: global`` scores by the statistic itself. ``scope: class`` subtracts, for each class, the
 threshold that separates members best (balanced accuracy) on the shadow models, so that one
 threshold at zero stands for all the classes' thresholds and scores of different classes compare.
 Loss and confidence rank a target's samples alike (confidence is exp(-loss)) up to rounding:
 probabilities within 1e-16 of 1 tie.
+
+What differs from the public code of Song & Mittal: it calls "member" what is at least as great as
+the best of the shadow models' values, ours what exceeds the middle between that value and the
+next smaller one; the two decide alike on the shadow models. It takes logarithms of probabilities,
+which it raises to 1e-30, and of 1 - p as rounded; ours are formed from logits. Yeom et al. set
+their threshold at the mean training loss; ours are calibrated on shadow models, and scores need
+none.
 """
 
 from __future__ import annotations
