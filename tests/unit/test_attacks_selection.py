@@ -11,7 +11,7 @@ from miagap.attacks import parse, score_targets
 from miagap.attacks.problem import Problem, Task
 from miagap.attacks.registry import ATTACKS
 from miagap.attacks.scoring import calibrated_thresholds, shadow_use
-from miagap.attacks.selection import common_count, first
+from miagap.attacks.selection import Selection, common_count, last_rank, order
 from miagap.errors import InputError
 
 
@@ -229,11 +229,29 @@ def test_common_count(inside, outside, count):
 
 def test_first_rows_cyclically():
     mask = np.array([[1, 1, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=bool)
-    chosen = first(mask, np.array([2, 1, 3]), 2)
+    chosen = order(mask, np.array([2, 1, 3])) <= 2
     np.testing.assert_array_equal(
         chosen, np.array([[0, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=bool)
     )
-    np.testing.assert_array_equal(first(mask, np.zeros(3, dtype=int), 9), mask)
+    np.testing.assert_array_equal(order(mask, np.zeros(3, dtype=int)) <= 9, mask)
+
+
+def test_selection_counts_the_first_of_those_that_may_be_used():
+    """Base less removed is what a plain walk along each sample's order finds."""
+    rng = np.random.default_rng(9)
+    mask, start = rng.random((12, 300)) < 0.4, rng.integers(0, 12, 300)
+    rank = order(mask, start)
+    chosen = Selection(rank, 3, 2)
+    for excluded in ([], [4], [0, 11], [5, 6]):
+        models, out = chosen.removed(np.array(excluded, dtype=np.int64))
+        last = last_rank(rank[excluded], 3)
+        for i in range(300):
+            walk = [(int(start[i]) + step) % 12 for step in range(12)]
+            expected = [m for m in walk if mask[m, i] and m not in excluded][:3]
+            left = set(np.flatnonzero(chosen.base[:, i])) - set(models[out[:, i], i])
+            assert left == set(expected)
+            assert len(left) == chosen.base[:, i].sum() - out[:, i].sum()
+            assert {m for m in walk if rank[m, i] <= last[i]} - set(excluded) == set(expected)
 
 
 def leave_one_out(signals, reserve):

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from study_runs import SMALLEST, Sandbox, changed, copy_workflow, stamps
 
-from miagap import artifacts, measured
+from miagap import artifacts
+from miagap.measured import read_signal
 
 pytestmark = pytest.mark.xdist_group("interrupted")
 
@@ -77,7 +78,7 @@ def test_every_signal_is_written_for_every_tuple(with_access: Sandbox) -> None:
         folder = with_access.results(SMALLEST) / "signals" / key / "crop"
         files = sorted(folder.glob("checkpoint-*/*.parquet"))
         assert len(files) == 16
-        assert {measured.read_signal(file).shape for file in files} == {shape}
+        assert {read_signal(file).shape for file in files} == {shape}
         said = artifacts.read_metadata(files[0])
         assert (said["technique"], said["seed"], said["split"]) == ("crop", "0", "0")
         assert said["checkpoint"] == said["epoch"]

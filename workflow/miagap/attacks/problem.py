@@ -7,13 +7,13 @@ attackers and threshold calibration are all problems with different tasks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from miagap import seeds
-from miagap.attacks.selection import common_count, first
+from miagap.attacks.selection import common_count, last_rank, order
 from miagap.errors import InputError
 from miagap.signals import Signals, require_array
 
@@ -93,14 +93,21 @@ class Problem:
         """int64 (n,): how many shadow models trained on each sample."""
         return self.shadows.member.sum(axis=0)
 
-    def start(self, samples: slice | np.ndarray) -> np.ndarray:
-        """Return the shadow model at which each sample's selection begins: int64 (c,)."""
-        return self._start[samples]
+    @cached_property
+    def ranks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every sample's order of the OUT and of the IN shadow models: int16 (M, n) each.
+
+        It begins at a random model; a group leaves out the models that it may not use.
+        """
+        rng = seeds.generator(self.rng_seed, "selection")
+        member = self.shadows.member
+        start = rng.integers(0, self.shadows.models, self.shadows.samples)
+        return order(~member, start), order(member, start)
 
     @cached_property
-    def _start(self) -> np.ndarray:
-        rng = seeds.generator(self.rng_seed, "selection")
-        return rng.integers(0, self.shadows.models, self.shadows.samples)
+    def most_excluded(self) -> int:
+        """The most shadow models that a task of the problem may not use."""
+        return max((group.excluded.size for group in self._groups), default=0)
 
     def groups(self) -> Iterator[Group]:
         """Yield the tasks by the shadow models they may use, in order of first appearance.
@@ -126,14 +133,14 @@ class Problem:
                 "raise splits.count"
             )
         kept, excluded = np.flatnonzero(~out), np.flatnonzero(out)
-        inside = (self._inside - self.shadows.member[excluded].sum(axis=0))[self.used]
-        return Group(
+        group = Group(
             tasks=np.asarray(positions, dtype=np.int64),
             targets=np.asarray([self.tasks[p].target for p in positions], dtype=np.int64),
             kept=kept,
             excluded=excluded,
-            each=common_count(inside, kept.size - inside),
         )
+        inside = self.inside(group)[self.used]
+        return replace(group, each=common_count(inside, kept.size - inside))
 
     def without(self, group: Group, model: int) -> Group:
         """Return a group's shadow models without the pair of one of them, for no task."""
@@ -152,18 +159,24 @@ class Problem:
             group: one of the problem's groups.
             samples: c of the samples.
         """
-        inside = self.shadows.member[:, samples][group.kept]
         if group.each is None:
+            inside = self.shadows.member[:, samples][group.kept]
             return ~inside, inside
-        # The first of the group's models from a model on that is the same for every group.
-        start = np.searchsorted(group.kept, self.start(samples)) % group.kept.size
-        return first(~inside, start, group.each), first(inside, start, group.each)
+        outside, inside = (
+            rank[group.kept] <= last_rank(rank[group.excluded], group.each)
+            for rank in (ranks[:, samples] for ranks in self.ranks)
+        )
+        return outside, inside
+
+    def inside(self, group: Group) -> np.ndarray:
+        """Return how many of a group's shadow models trained on each sample: int64 (n,)."""
+        return np.asarray(self._inside - self.shadows.member[group.excluded].sum(axis=0))
 
     def usable(self, group: Group) -> np.ndarray:
         """Return the samples outside the reserve that have enough IN and OUT models: bool (n,)."""
         if group.each is None:
             return self.used
-        inside = self._inside - self.shadows.member[group.excluded].sum(axis=0)
+        inside = self.inside(group)
         return self.used & (np.minimum(inside, group.kept.size - inside) >= group.each)
 
     def generator(self, *key: str | int) -> np.random.Generator:

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import numpy as np
 
+NOWHERE = np.int16(np.iinfo(np.int16).max)
+"""Rank of a model that is not of the side."""
 ENOUGH = 4
 SHARE = 0.99
 
@@ -63,9 +65,58 @@ def ranks(mask: np.ndarray, start: np.ndarray) -> np.ndarray:
     return place
 
 
-def first(mask: np.ndarray, start: np.ndarray, count: int) -> np.ndarray:
-    """Keep, of every column, the first ``count`` true rows from row ``start`` on, cyclically.
+def order(mask: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return :func:`ranks`, with ``NOWHERE`` at false rows: int16 (K, c)."""
+    return np.where(mask, ranks(mask, start), NOWHERE)
 
-    A column that has fewer keeps all it has.
+
+def last_rank(gone: np.ndarray, each: int) -> np.ndarray:
+    """Return the rank of the last model that counts if those of some ranks may not: int (c,).
+
+    Args:
+        gone: int16 (E, c), ranks of the models that may not be used.
+        each: how many models count.
     """
-    return np.asarray(mask & (ranks(mask, start) <= count))
+    last = np.full(gone.shape[1], each, dtype=np.int16)
+    for one in np.sort(gone, axis=0):
+        last += one <= last
+    return last
+
+
+class Selection:
+    """The first ``each`` models of one side in every sample's order, for any excluded models.
+
+    Whatever models a group may not use, the models that count are among the first
+    ``each + spares``, and all but a few of these: sums over them can be formed once.
+
+    Args:
+        rank: int16 (M, c), place of each model in each sample's order, see :func:`order`.
+        each: how many models count.
+        spares: most models that a group may not use.
+    """
+
+    def __init__(self, rank: np.ndarray, each: int, spares: int) -> None:
+        self.rank, self.each = rank, each
+        self.base = rank <= each + spares
+        self._spare = np.arange(each + 1, each + spares + 1, dtype=np.int16)[:, None]
+        # A rank that no model of a sample has is given any model; it is not there.
+        is_it = [rank == one for one in self._spare]
+        shape = (spares, rank.shape[1])
+        self.spares = np.array([one.argmax(axis=0) for one in is_it], np.int64).reshape(shape)
+        self._there = np.array([one.any(axis=0) for one in is_it], np.bool_).reshape(shape)
+
+    def removed(self, excluded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which models of the base do not count, for a group.
+
+        Args:
+            excluded: int64 (E,), models that the group may not use, at most ``spares``.
+
+        Returns:
+            int64 (E + spares, c), models: first ``excluded``, then ``self.spares``; and bool
+            (E + spares, c), whether to leave them out.
+        """
+        gone = self.rank[excluded]
+        last = last_rank(gone, self.each)
+        models = np.broadcast_to(excluded[:, None], gone.shape)
+        out = np.concatenate([gone <= last, self._there & (self._spare > last)])
+        return np.concatenate([models, self.spares]), out
