@@ -37,12 +37,14 @@ class Side:
         self.phi = phi
         self.mask = mask
         self.count = mask.sum(axis=0)
-        weights = mask.astype(np.float64)
-        self.shift = np.einsum("mqc,mc->qc", phi, weights) / np.maximum(self.count, 1)
+        self.shift = np.zeros(phi.shape[1:])
+        own = np.empty_like(self.shift)
+        for values, weight in zip(phi, mask, strict=True):
+            self.shift += np.multiply(values, weight, out=own)
+        self.shift /= np.maximum(self.count, 1)
         # Centred before squaring: phi near 50 with deviations near 0.1 would lose digits.
         self.squares = np.zeros_like(self.shift)
-        own = np.empty_like(self.shift)
-        for values, weight in zip(phi, weights, strict=True):
+        for values, weight in zip(phi, mask, strict=True):
             np.subtract(values, self.shift, out=own)
             own *= own
             own *= weight

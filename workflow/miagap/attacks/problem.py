@@ -7,13 +7,14 @@ attackers and threshold calibration are all problems with different tasks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from miagap import seeds
-from miagap.attacks.selection import common_count, last_rank, order
+from miagap.attacks.moments import SelectedSide, Side
+from miagap.attacks.selection import Selection, common_count, last_rank, order
 from miagap.errors import InputError
 from miagap.signals import Signals, require_array
 
@@ -66,6 +67,7 @@ class Problem:
     tasks: tuple[Task, ...]
     reserve: np.ndarray
     rng_seed: int
+    _out: dict[int | None, Side] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         samples = self.shadows.samples
@@ -167,6 +169,36 @@ class Problem:
             for rank in (ranks[:, samples] for ranks in self.ranks)
         )
         return outside, inside
+
+    def sides_at(
+        self, group: Group, models: np.ndarray, samples: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return :meth:`sides` at (model, sample) points: OUT and IN, bool (k,) each.
+
+        Args:
+            group: one of the problem's groups.
+            models: int64 (k,), indices of shadow models of the group.
+            samples: int64 (k,).
+        """
+        if group.each is None:
+            inside = self.shadows.member[models, samples]
+            return ~inside, inside
+        outside, inside = (
+            ranks[models, samples] <= last_rank(ranks[group.excluded][:, samples], group.each)
+            for ranks in self.ranks
+        )
+        return outside, inside
+
+    def out_phi(self, each: int | None) -> Side:
+        """Return phi at query 0 under OUT models, for groups of which so many count (or all)."""
+        if each not in self._out:
+            phi = self.shadows.phi[:, :1]
+            if each is None:
+                self._out[each] = Side(phi, ~self.shadows.member, median=False)
+            else:
+                chosen = Selection(self.ranks[0], each, self.most_excluded)
+                self._out[each] = SelectedSide(phi, chosen, median=False)
+        return self._out[each]
 
     def inside(self, group: Group) -> np.ndarray:
         """Return how many of a group's shadow models trained on each sample: int64 (n,)."""

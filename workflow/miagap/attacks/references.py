@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miagap.attacks.problem import Group, Problem, chunks
+from miagap.attacks.selection import Selection
 
 STD_FLOOR = 1e-6
 
@@ -30,7 +31,7 @@ class ReferenceMeans:
     """Means of a value over the IN and OUT shadow models that groups may use.
 
     Sums over each pair are formed once, and for a group those of its excluded pairs are taken
-    off. A group that uses equal numbers of models (``Group.each``) is summed anew.
+    off. So it is with the models that count where groups use equal numbers (``Group.each``).
 
     Args:
         problem: gives the shadow models.
@@ -53,12 +54,12 @@ class ReferenceMeans:
                 self.counts[side, row] += mask
         self.total = self.sums.sum(axis=1)
         self.total_count = self.counts.sum(axis=1)
+        self.bases: dict[int, list[tuple[Selection, np.ndarray, np.ndarray]]] = {}
 
     def means(self, group: Group) -> Means:
         """Return the means over a group's models."""
         if group.each is not None:
-            sums, counts, _ = self._chosen(group)
-            outside, inside = self.shift + _divide(sums, counts)
+            outside, inside = self.shift + _divide(*self._chosen(group))
             return Means(inside, outside)
         gone = np.isin(self.pairs, excluded_pairs(self.problem, group))
         sums = self.total - self.sums[:, gone].sum(axis=1)
@@ -88,18 +89,31 @@ class ReferenceMeans:
         outside, inside = self.shift[samples] + _divide(sums, counts)
         return Means(inside, outside)
 
-    def _chosen(self, group: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return sums and counts (2, n) over the chosen OUT and IN models, and which they are."""
-        chosen = np.stack(self.problem.sides(group))
-        centred = self.values[group.kept] - self.shift
-        sums = np.einsum("mn,smn->sn", centred, chosen.astype(np.float64))
-        return sums, chosen.sum(axis=1), chosen
+    def _chosen(self, group: Group) -> tuple[np.ndarray, np.ndarray]:
+        """Return sums about the shift and counts (2, n) over the OUT and IN models that count."""
+        assert group.each is not None
+        if group.each not in self.bases:
+            self.bases[group.each] = [self._base(rank, group.each) for rank in self.problem.ranks]
+        samples = np.arange(self.shift.size)
+        sums, counts = [], []
+        for chosen, total, count in self.bases[group.each]:
+            models, out = chosen.removed(group.excluded)
+            sums.append(total - ((self.values[models, samples] - self.shift) * out).sum(axis=0))
+            counts.append(count - out.sum(axis=0))
+        return np.stack(sums), np.stack(counts)
+
+    def _base(self, rank: np.ndarray, each: int) -> tuple[Selection, np.ndarray, np.ndarray]:
+        """Return a side's selection, and sums and counts (n,) over all models that may count."""
+        chosen = Selection(rank, each, self.problem.most_excluded)
+        total = np.zeros_like(self.shift)
+        for values, mask in zip(self.values, chosen.base, strict=True):
+            total += (values - self.shift) * mask
+        return chosen, total, chosen.base.sum(axis=0)
 
     def _chosen_at(self, group: Group, models: np.ndarray, samples: np.ndarray) -> Means:
         """Return :meth:`means_at` of a group that uses equal numbers of models."""
-        sums, counts, chosen = self._chosen(group)
-        row = np.searchsorted(group.kept, models)
-        own = chosen[:, row, samples]
+        sums, counts = self._chosen(group)
+        own = np.stack(self.problem.sides_at(group, models, samples))
         value = self.values[models, samples] - self.shift[samples]
         outside, inside = self.shift[samples] + _divide(
             sums[:, samples] - own * value, counts[:, samples] - own
@@ -131,8 +145,8 @@ def draw_nonmembers(
     # Half of the points are OUT in balanced splits; three draws per point leave none wanting.
     models = rng.choice(group.kept, 3 * count)
     samples = rng.choice(used, 3 * count)
-    outside, _ = problem.sides(group)
-    out = np.flatnonzero(outside[np.searchsorted(group.kept, models), samples])[:count]
+    outside, _ = problem.sides_at(group, models, samples)
+    out = np.flatnonzero(outside)[:count]
     return models[out], samples[out]
 
 
@@ -159,12 +173,14 @@ def out_moments(problem: Problem, group: Group, values: np.ndarray | None = None
         group: one of its groups.
         values: float64 (M, n), of every shadow model and sample; None: phi at query 0.
     """
-    shadows = problem.shadows
-    known = shadows.phi[:, 0] if values is None else values
-    mean, std = np.empty(shadows.samples), np.empty(shadows.samples)
-    for part in chunks(shadows.samples, 8192):
+    if values is None:
+        moments = problem.out_phi(group.each).without(group.excluded)
+        std = np.sqrt(np.maximum(moments.variance[0], 0.0))
+        return OutMoments(moments.centre[0], np.maximum(std, STD_FLOOR))
+    mean, std = np.empty(problem.shadows.samples), np.empty(problem.shadows.samples)
+    for part in chunks(mean.size, 8192):
         weight = problem.sides(group, part)[0].astype(np.float64)
-        value = known[group.kept, part]
+        value = values[group.kept, part]
         count = np.maximum(weight.sum(axis=0), 1)
         mean[part] = (value * weight).sum(axis=0) / count
         centred = (value - mean[part]) * weight
