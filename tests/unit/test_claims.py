@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -126,6 +127,29 @@ def test_rank_correlation_equals_scipys():
     x, y = rng.integers(0, 5, (4, 30)), rng.normal(size=(4, 30))
     expected = [stats.spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
     assert np.allclose(claims.spearman(x, y), expected)
+
+
+def test_interval_of_a_correlation_holds_that_of_the_true_means():
+    # Noise in the means weakens the correlation: percentiles alone hold the truth in 33 of 40.
+    rng = np.random.default_rng(5)
+    base = synthetic_study.study(("none",), splits=8, replicates=200)
+    rows = pd.DataFrame({"cell": np.repeat(np.arange(30), 8), "split": np.tile(np.arange(8), 30)})
+    rows["technique"] = rows["attacker_technique"] = rows["cell"].map("t{}".format)
+    rows = rows.assign(checkpoint="9", epoch=9, seed=0, protocol="leave-one-out")
+    rows = rows.assign(attack=base.headline_attack, n_members=1000, n_nonmembers=1000)
+    rate = np.linspace(0.01, 0.2, 30)
+    gap = rate + rng.normal(0, 0.03, 30)
+    truth = stats.spearmanr(gap, rate).statistic
+    covered = 0
+    for _ in range(40):
+        rows[base.tpr] = rng.binomial(1000, rate[rows["cell"]]) / 1000
+        rows["accuracy_gap"] = gap[rows["cell"]] + rng.normal(0, 0.02, len(rows))
+        rows["test_accuracy"] = rows["loss_gap"] = rows["accuracy_gap"]
+        study = dataclasses.replace(base, metrics=rows.copy())
+        value, lo, hi, cells = claims.correlation(study, "accuracy_gap")
+        assert cells == 30 and lo <= value <= hi
+        covered += lo <= truth <= hi
+    assert covered >= 36
 
 
 def test_monotone_fit_explains_a_monotone_curve_and_nothing_of_a_falling_one():

@@ -294,20 +294,25 @@ def _at_threshold(ranked: Ranked, threshold: float | None, confidence: float) ->
 
 
 def _best_threshold(ranked: Ranked, placed: Placements, confidence: float) -> dict[str, float]:
-    """Balanced accuracy at the threshold that the target's own labels favour: an upper bound.
+    """Both accuracies at the thresholds that the target's own labels favour: upper bounds.
 
-    Every useful cut lies at a non-member's score: raising it from there loses members only.
+    Every useful cut lies at a non-member's score, from which raising it loses members only, or
+    below all scores. Each accuracy has the cut that is best for it.
     """
     n_in, n_out = len(ranked.members), len(ranked.nonmembers)
-    hits = n_in - placed.nonmembers_up_to
-    alarms = above(ranked.nonmembers, ranked.nonmembers)
-    best = int(np.argmax(hits / n_in - alarms / n_out))
-    estimate = _weighted_sum(
-        _share(int(hits[best]), n_in, confidence),
-        _share(n_out - int(alarms[best]), n_out, confidence),
-        0.5,
-    )
-    return _named("balanced_accuracy_best", estimate)
+    hits = np.append(n_in - placed.nonmembers_up_to, n_in)
+    alarms = np.append(above(ranked.nonmembers, ranked.nonmembers), n_out)
+    columns: dict[str, float] = {}
+    for name, weight in (("balanced_accuracy", 0.5), ("accuracy", n_in / (n_in + n_out))):
+        right = weight * hits / n_in + (1 - weight) * (1 - alarms / n_out)
+        best = int(np.argmax(right))
+        estimate = _weighted_sum(
+            _share(int(hits[best]), n_in, confidence),
+            _share(n_out - int(alarms[best]), n_out, confidence),
+            weight,
+        )
+        columns |= _named(f"{name}_best", estimate)
+    return columns
 
 
 def _tpr_columns(ranked: Ranked, fpr: float, confidence: float) -> dict[str, float | int | bool]:

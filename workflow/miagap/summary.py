@@ -417,7 +417,9 @@ def _means(
     """Mean and interval of every named column; shares keep to [0, 1]."""
     row: dict[str, float] = {}
     total = float(part["n_members"].sum()) if "n_members" in part else 0.0
-    shares = [name for name in names if name.startswith(SHARES) or name == "accuracy"]
+    shares = [
+        name for name in names if name.startswith(SHARES) or name in ("accuracy", "accuracy_best")
+    ]
     others = [name for name in names if name not in shares]
     for columns, bounds in ((shares, (0.0, 1.0)), (others, (-np.inf, np.inf))):
         if not columns:
