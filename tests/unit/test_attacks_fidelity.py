@@ -258,3 +258,28 @@ def test_two_hidden_layers_are_two():
     fitted = networks.fit(rng.normal(size=(3, 50, 4)), rng.random((3, 50)) < 0.5, [10, 10], 1, rng)
     shapes = [weight.shape for weight in fitted.weights[::2]]
     assert shapes == [(3, 4, 10), (3, 10, 10), (3, 10, 1)]
+
+
+# --- null ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"compat": "rmia_2024"},
+        {"compat": "rmia_2024", "online": False, "signal": "sm_taylor"},
+        {"compat": "privacy_meter", "online": False, "gamma": 1.0},
+    ],
+    ids=lambda s: "-".join(map(str, s.values())),
+)
+def test_public_variants_of_rmia_learn_nothing_from_noise(settings):
+    rng = np.random.default_rng(10)
+    signals, reserve = make_pool(rng, samples=1500, effect=0.0, reserve_share=0.2)
+    scores = scores_of(signals, reserve, method="rmia", **settings)
+    inside = scores[signals.member]
+    outside = scores[~signals.member & ~reserve]
+    # Of 12 x 600 scores each, twins being mirror images: 4.5 standard errors of the AUC.
+    below = np.searchsorted(np.sort(outside), inside, side="left").sum()
+    up_to = np.searchsorted(np.sort(outside), inside, side="right").sum()
+    auc = (below + up_to) / (2 * inside.size * outside.size)
+    assert abs(auc - 0.5) < 4.5 * np.sqrt(1 / (6 * 6 * 600))

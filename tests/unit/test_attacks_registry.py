@@ -216,7 +216,10 @@ NULL_VARIANTS = [{"method": method, **FAST.get(method, {})} for method in ATTACK
     {"method": "lira", "compat": "mi_lira_2021"},
     {"method": "threshold", "statistic": "modified_entropy", "scope": "class"},
     {"method": "rmia", "online": False, "signal": "sm_taylor"},
+    {"method": "rmia", "queries": "majority", "population": 500},
+    {"method": "bertran", "signal": "phi"},
     {"method": "ye_reference", "smoothing": "linear"},
+    {"method": "ye_reference", "smoothing": "mean"},
     {"method": "ye_distillation", "smoothing": "linear"},
     {"method": "label_only_augment", "model": "count"},
     {"method": "label_only_distance", "estimate": "search"},
@@ -248,3 +251,17 @@ def test_null_calibration(settings, reserve_share):
         assert np.mean(found) < fpr + 4.5 * error
         if settings["method"] not in RANKED_WITH_TIES:
             assert np.mean(found) > fpr - 4.5 * error - 1.0 / inside.size
+
+
+@pytest.mark.parametrize("method", ATTACKS)
+def test_an_attack_runs_with_the_models_that_it_says_it_needs(method):
+    """As few splits as the config allows are enough, thresholds included, and one pair is not."""
+    attack = ATTACKS[method]
+    least = max(attack.least_pairs, attack.least_models)
+    signals, reserve = make_pool(np.random.default_rng(11), pairs=least + 2, samples=120)
+    assert np.isfinite(score_targets(signals, signals, spec_of(method), reserve, 0)).all()
+    limits = calibrated_thresholds(signals, signals, spec_of(method), reserve, 0)
+    assert np.isfinite(limits).all()
+    fewer, reserve = make_pool(np.random.default_rng(11), pairs=least + 1, samples=120)
+    with pytest.raises(InputError, match=r"splits\.count"):
+        calibrated_thresholds(fewer, fewer, spec_of(method), reserve, 0)

@@ -1,0 +1,1 @@
+"""Our attacks beside public implementations, on the same logits (see ``fidelity.py``)."""
