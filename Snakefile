@@ -3,9 +3,15 @@
 dataset -> splits -> train -> extract -> shadow pool -> attack -> collect -> tables, figures
 """
 
+import gc
+
 from snakemake.utils import min_version
 
 min_version("9.10")
+
+# Snakemake makes many small objects that stay: looking for waste among them less often saves
+# an eighth of the time that a study of 10,000 tuples takes to be planned.
+gc.set_threshold(200_000, 20, 20)
 
 
 # A study's config stands on the schema's defaults alone: the default study is not
@@ -88,6 +94,12 @@ onstart:
     if not only_planned():
         take_study_lock()
         rescue_models()
+        follow_progress()
+
+
+onerror:
+    if not only_planned():
+        show_failures()
 
 
 onsuccess:

@@ -10,15 +10,6 @@ from miagap.costs import Cost, Costs, network, pool_shape
 from miagap.study import Study
 
 CPU = throughput.device_named("cpu: Some CPU bf16")
-PATTERNS = {
-    "model": "R/models/{technique}/{run}/checkpoint-{checkpoint}.safetensors",
-    "logit": "R/logits/{technique}/checkpoint-{checkpoint}/{run}.parquet",
-    "signal": "R/signals/{signal}/{technique}/checkpoint-{checkpoint}/{run}.parquet",
-    "pool": "R/shadow/{technique}/checkpoint-{checkpoint}.safetensors",
-    "attacked": "R/attacks/{technique}/attacker-{attacker}/checkpoint-{checkpoint}",
-    "benchmark": "R/benchmarks",
-    "collected": "R/tables/metrics.parquet",
-}
 
 
 def made(**changes):
@@ -102,7 +93,7 @@ def test_every_job_is_planned_once_and_files_there_count():
     found = estimated(
         attackers="matrix", techniques={"none": {}, "crop": {"augmentations": ["crop"]}}
     )
-    jobs = plan.study_jobs(found, PATTERNS)
+    jobs = plan.study_jobs(found)
     outputs = [path for job in jobs for path in job.outputs]
     assert len(outputs) == len(set(outputs))
     stages = {one.stage: one for one in plan.plan_stages(jobs, {})}
@@ -134,14 +125,14 @@ def test_what_jobs_took_corrects_what_is_left(tmp_path):
 
 def test_dropped_models_count_as_trained_once_extracted():
     found = estimated(extraction={"keep_models": False})
-    jobs = plan.study_jobs(found, PATTERNS)
+    jobs = plan.study_jobs(found)
     logits = {path: 1 for job in jobs if job.stage == "extract" for path in job.outputs}
     assert plan.plan_stages(jobs, logits)[0].left == 0
 
 
 def test_the_plan_can_be_read():
     found = estimated()
-    stages = plan.plan_stages(plan.study_jobs(found, PATTERNS), {})
+    stages = plan.plan_stages(plan.study_jobs(found), {})
     text = plan.describe(found, "cpu: x", stages, 2, keep_models=True)
     assert "models to train" in text and "CPU time left" in text and "Disk" in text
     assert "estimated" not in text

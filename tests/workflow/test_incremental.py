@@ -129,10 +129,10 @@ def test_added_checkpoint_retrains_at_most_the_models(finished: Sandbox) -> None
     assert "dataset" not in plan.stages
 
 
-def test_removed_checkpoint_retrains_nothing(finished: Sandbox) -> None:
+def test_removed_checkpoint_only_renews_what_shows_it(finished: Sandbox) -> None:
     plan = finished.plan(changed(STUDY, "training/checkpoints", [16]))
 
-    assert plan.stages <= AFTER_TRAIN
+    assert plan.stages == {"collect", "table", "figure"}
 
 
 def test_added_query_extracts_again(finished: Sandbox) -> None:
@@ -157,8 +157,26 @@ def test_headline_attack_reruns_tables_and_figures(finished: Sandbox) -> None:
     assert plan.stages == PER_SAMPLE | SHOWN
 
 
-def test_models_per_job_retrains_nothing(finished: Sandbox) -> None:
-    assert finished.plan(changed(STUDY, "compute/models_per_job", 3)).stages <= AFTER_TRAIN
+def test_models_per_job_reruns_nothing(finished: Sandbox) -> None:
+    assert finished.plan(changed(STUDY, "compute/models_per_job", 3)).jobs == []
+
+
+def test_removed_models_renew_what_they_were_part_of(finished: Sandbox) -> None:
+    fewer_splits = finished.plan(changed(STUDY, "splits/count", 6))
+    assert fewer_splits.stages == {"splits", *AFTER_TRAIN} - {"extract"}
+
+    fewer_targets = finished.plan(changed(STUDY, "protocols/fixed_split/seeds", [0]))
+    assert fewer_targets.stages == {"attack_fixed_split", "collect", "table", "figure"}
+
+    fewer_techniques = finished.plan(changed(STUDY, "techniques", {"none": {}}))
+    assert fewer_techniques.stages == {"collect", "collect_vulnerability", *SHOWN}
+
+
+def test_another_checkpoint_of_the_attacker_reruns_attacks(finished: Sandbox) -> None:
+    plan = finished.plan(changed(STUDY, "attacker_checkpoint", "final"))
+    early = {job.wildcards["checkpoint"] for stage in ATTACK for job in plan.of(stage)}
+    assert early == {"0"}
+    assert "shadow_pool" not in plan.stages
 
 
 def test_saving_states_reruns_nothing(finished: Sandbox) -> None:
@@ -204,7 +222,7 @@ def test_a_fresh_checkout_reruns_nothing(elsewhere: Sandbox) -> None:
         ("miagap/augment/crop.py", {"train"} | AFTER_TRAIN),
         ("miagap/training/loop.py", {"train"} | AFTER_TRAIN),
         ("miagap/extraction.py", AFTER_TRAIN),
-        ("miagap/attacks/lira.py", {"shadow_pool"} | ATTACK | AFTER_ATTACK),
+        ("miagap/attacks/lira.py", ATTACK | AFTER_ATTACK),
         ("miagap/metrics.py", ATTACK | AFTER_ATTACK),
         ("miagap/collect.py", {"collect", "table", "figure"}),
         ("miagap/figures/scatter.py", FIGURES),

@@ -1,15 +1,17 @@
 """What a study will cost, told before anything runs; and what it took, compared, afterwards."""
 
+import contextlib
 import csv
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 from miagap.costs import Cost, Costs
 from miagap.names import LEAVE_ONE_OUT, run_name
+from miagap.places import places
 
 STAGES = ("train", "extract", "measure", "shadow", "attack", "collect")
 # On the study's device; the others compute on one CPU.
@@ -26,12 +28,19 @@ class Job:
         cost: the estimate.
         outputs: paths of the files that it makes (small ones left out).
         benchmark: path of the file into which Snakemake writes what it took.
+        log: path of its log.
+        units: models, tuples or pools that it makes; ``outputs`` are those of the first, then
+            those of the second and so on, as many of each.
+        stores: for each unit, the folder that holds it until the job is whole, if there is one.
     """
 
     stage: str
     cost: Cost
     outputs: tuple[str, ...]
     benchmark: str
+    log: str = ""
+    units: int = 1
+    stores: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,61 +82,82 @@ class StagePlan:
         return self.took / self.estimated if self.timed else None
 
 
-def study_jobs(costs: Costs, patterns: Mapping[str, str]) -> list[Job]:
-    """Return the study's jobs with their estimates and files.
+def study_jobs(costs: Costs) -> list[Job]:
+    """Return the study's jobs with their estimates and files."""
+    jobs = [*_model_jobs(costs), *_pool_jobs(costs), *_attack_jobs(costs)]
+    place = places(costs.study.folder)["collected"]
+    return [*jobs, _job(costs, "collect", "collect", costs.collect(), (place,), 1)]
 
-    Args:
-        costs: the estimates.
-        patterns: places of ``model``, ``logit``, ``signal``, ``pool``, ``attacked``,
-            ``benchmark`` and ``collected``, with wildcards in braces, as the rules have them.
-    """
-    study = costs.study
-    jobs: list[Job] = []
+
+def _job(
+    costs: Costs,
+    stage: str,
+    name: str,
+    cost: Cost,
+    outputs: tuple[str, ...],
+    units: int,
+    stores: tuple[str, ...] = (),
+) -> Job:
+    """Return a job whose log and benchmark have this name."""
+    place = places(costs.study.folder)
+    log, benchmark = f"{place['log']}/{name}.log", f"{place['benchmark']}/{name}.tsv"
+    return Job(stage, cost, outputs, benchmark, log, units, stores)
+
+
+def _model_jobs(costs: Costs) -> Iterator[Job]:
+    """Yield what trains models and asks them."""
+    study, place = costs.study, places(costs.study.folder)
     # Models that are dropped after extraction have been there if their logits are.
     trained = "model" if study.values["extraction"]["keep_models"] else "logit"
-    marks = patterns["benchmark"]
     for block in study.blocks:
         extract = costs.extract(block)
         for technique in block.techniques:
+            own = f"{technique}/{block.name}"
             tuples = [
                 {"technique": technique, "run": run, "checkpoint": checkpoint}
                 for run, checkpoint in product(block.run_names, block.checkpoints)
             ]
-            for stage, pattern, cost in (
-                ("train", trained, costs.train(block, technique)),
-                ("extract", "logit", extract),
-            ):
-                files = tuple(patterns[pattern].format(**one) for one in tuples)
-                own = f"{marks}/{stage}/{technique}/{block.name}.tsv"
-                jobs.append(Job(stage, cost, files, own))
+            models = tuple(place[trained].format(**one) for one in tuples)
+            logits = tuple(place["logit"].format(**one) for one in tuples)
+            runs = block.run_names
+            stores = tuple(place["store"].format(technique=technique, run=run) for run in runs)
+            cost = costs.train(block, technique)
+            yield _job(costs, "train", f"train/{own}", cost, models, len(runs), stores)
+            yield _job(costs, "extract", f"extract/{own}", extract, logits, len(tuples))
             for one in study.measurements:
-                measure = costs.measure(block, technique, one)
-                files = tuple(patterns["signal"].format(signal=one.key, **each) for each in tuples)
-                own = f"{marks}/measure/{one.key}/{technique}/{block.name}.tsv"
-                jobs.append(Job("measure", measure, files, own))
-    shadow = costs.shadow()
+                cost = costs.measure(block, technique, one)
+                files = tuple(place["signal"].format(signal=one.key, **each) for each in tuples)
+                yield _job(costs, "measure", f"measure/{one.key}/{own}", cost, files, len(files))
+
+
+def _pool_jobs(costs: Costs) -> Iterator[Job]:
+    """Yield what gathers shadow pools."""
+    study, cost = costs.study, costs.shadow()
     pools = {(group.attacker, group.attacker_checkpoint) for group in study.attack_groups}
     if LEAVE_ONE_OUT in study.protocols:
         pools |= {(group.technique, group.checkpoint) for group in study.attack_groups}
+    pattern = places(study.folder)["pool"]
     for technique, checkpoint in sorted(pools):
-        path = patterns["pool"].format(technique=technique, checkpoint=checkpoint)
-        own = f"{marks}/shadow/{technique}/checkpoint-{checkpoint}.tsv"
-        jobs.append(Job("shadow", shadow, (path,), own))
+        path = pattern.format(technique=technique, checkpoint=checkpoint)
+        yield _job(costs, "shadow", f"shadow/{technique}/checkpoint-{checkpoint}", cost, (path,), 1)
+
+
+def _attack_jobs(costs: Costs) -> Iterator[Job]:
+    """Yield what attacks."""
+    study = costs.study
+    pattern = places(study.folder)["attacked"]
     for protocol in study.protocols:
-        attack = costs.attack(protocol)
+        cost = costs.attack(protocol)
         runs = [run_name(seed, split) for seed, split in study.targets(protocol)]
         for group in study.attack_groups:
-            folder = patterns["attacked"].format(**vars(group))
+            folder = pattern.format(**vars(group))
             files = tuple(f"{folder}/{protocol}/{run}.scores.parquet" for run in runs)
-            name = f"{group.attacker}-{group.checkpoint}-{protocol}.tsv"
-            jobs.append(Job("attack", attack, files, f"{marks}/attack/{group.technique}/{name}"))
-    jobs.append(Job("collect", costs.collect(), (patterns["collected"],), f"{marks}/collect.tsv"))
-    return jobs
+            name = f"attack/{group.technique}/{group.attacker}-{group.checkpoint}-{protocol}"
+            yield _job(costs, "attack", name, cost, files, len(files))
 
 
-def existing_files(folder: Path) -> dict[str, int]:
-    """Return the size of every file below a folder, by its path as text."""
-    sizes = {}
+def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield every file below a folder that is there; a missing folder has none."""
     queue = [os.fspath(folder)]
     while queue:
         try:
@@ -136,9 +166,17 @@ def existing_files(folder: Path) -> dict[str, int]:
                     if entry.is_dir(follow_symlinks=False):
                         queue.append(entry.path)
                     else:
-                        sizes[entry.path] = entry.stat(follow_symlinks=False).st_size
+                        yield entry
         except FileNotFoundError:
             continue
+
+
+def existing_files(folder: Path) -> dict[str, int]:
+    """Return the size of every file below a folder, by its path as text."""
+    sizes = {}
+    for entry in walk(folder):
+        with contextlib.suppress(FileNotFoundError):  # jobs may be at work
+            sizes[entry.path] = entry.stat(follow_symlinks=False).st_size
     return sizes
 
 

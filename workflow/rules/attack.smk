@@ -31,6 +31,7 @@ rule attack_leave_one_out:
     params:
         study=STUDY.name,
         protocol=names.LEAVE_ONE_OUT,
+        shadows=attacker_pool,
         settings=STUDY.attack_settings(),
         code=CODE["attack"],
     script:
@@ -64,6 +65,8 @@ rule attack_fixed_split:
     params:
         study=STUDY.name,
         protocol=names.FIXED_SPLIT,
+        shadows=attacker_pool,
+        runs=run_names(STUDY.fixed_runs),
         settings=STUDY.attack_settings(),
         code=CODE["attack"],
     script:

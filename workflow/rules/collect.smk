@@ -22,6 +22,7 @@ rule collect:
         **NO_GPU,
     params:
         study=STUDY.name,
+        tuples=text_digest(*tuple_files("metrics")),
         code=CODE["collect"],
     script:
         "../scripts/collect.py"

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +15,10 @@ sys.path.insert(0, LIBRARY)
 from miagap import config as configs
 from miagap import costs, gpu_slots, imports
 from miagap import job as jobs
-from miagap import keep, names
+from miagap import keep, names, places, plan, progress
 from miagap import study as studies
 from miagap.attacks.registry import ATTACKS
-from miagap.digest import code_digest
+from miagap.digest import code_digest, text_digest
 from miagap.errors import InputError
 from miagap.throughput import find_device
 
@@ -65,18 +66,13 @@ RESULTS = STUDY.folder
 CODE = {path.stem: code_digest(path) for path in SCRIPTS.glob("*.py")}
 ENVIRONMENT = "../../envs/cpu.yaml"
 
-MODEL = f"{RESULTS}/models/{{technique}}/{{run}}/checkpoint-{{checkpoint}}.safetensors"
-HISTORY = f"{RESULTS}/models/{{technique}}/{{run}}/history.parquet"
-LOGIT = f"{RESULTS}/logits/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
+PLACES = places.places(RESULTS)
+MODEL, HISTORY, LOGIT = PLACES["model"], PLACES["history"], PLACES["logit"]
+SIGNAL, POOL, ATTACKED = PLACES["signal"], PLACES["pool"], PLACES["attacked"]
 MEMBERSHIP = f"{RESULTS}/splits/membership.parquet"
-POOL = f"{RESULTS}/shadow/{{technique}}/checkpoint-{{checkpoint}}.safetensors"
-SIGNAL = f"{RESULTS}/signals/{{signal}}/{{technique}}/checkpoint-{{checkpoint}}/{{run}}.parquet"
-ATTACKED = (
-    f"{RESULTS}/attacks/{{technique}}/attacker-{{attacker}}/checkpoint-{{checkpoint}}"
-)
+PROGRESS_SECONDS = 60.0
 PARTS = ["scores", "roc", "metrics"]
-LOG = f"{RESULTS}/logs"
-BENCHMARK = f"{RESULTS}/benchmarks"
+LOG, BENCHMARK = PLACES["log"], PLACES["benchmark"]
 
 
 # Scripts run in processes of their own and import the library from the same place.
@@ -103,6 +99,15 @@ def block_files(pattern: str, block: studies.Block) -> list[str]:
     """Return a block's files, one for each run and checkpoint, for any technique."""
     names = {"run": block.run_names, "checkpoint": block.checkpoints}
     return expand(pattern, **names, allow_missing=True)
+
+
+def imported_logits(block: studies.Block, technique: str) -> list[str]:
+    """Return the files from which a block's logits are imported."""
+    return [
+        STUDY.imported.by_run[technique, seed, split].logits[checkpoint]
+        for seed, split in block.runs
+        for checkpoint in block.checkpoints
+    ]
 
 
 def signal_files(measurement) -> str:
@@ -250,13 +255,46 @@ def take_study_lock() -> None:
 
     The kernel frees this lock when the process dies, so a killed run needs no unlocking.
     """
-    if jobs.hold(Path(RESULTS) / ".lock") is None:
+    lock = Path(PLACES["lock"])
+    # Whoever only asks whether the study runs holds the lock for a moment.
+    if all(jobs.hold(lock) is None and not time.sleep(0.2) for _ in range(3)):
         print(
             f"error: {RESULTS}: another run of this study is at work; wait for it, or give "
             "this one another name (config key `study`)",
             file=sys.stderr,
         )
         raise SystemExit(1)
+    os.utime(lock)  # the time of this run's start
+
+
+@cache
+def planned_jobs() -> list[plan.Job]:
+    """Return the study's jobs with their estimates."""
+    return plan.study_jobs(study_costs())
+
+
+def look() -> progress.Progress:
+    """Return how far the study is."""
+    logs = Path(".snakemake/log")
+    return progress.measure(planned_jobs(), Path(RESULTS), logs, time.time())
+
+
+def follow_progress() -> None:
+    """Say every minute how far the study is, on the terminal and in a log."""
+    if STUDY.imported:
+        return
+    asked = {str(one) for one in workflow.output_settings.quiet or ()}
+    quiet = not asked.isdisjoint({"all", "progress"})
+    show = lambda line: None if quiet else print(line, file=sys.stderr, flush=True)
+    progress.follow(look, Path(LOG) / "progress.log", show, PROGRESS_SECONDS)
+
+
+def show_failures() -> None:
+    """Print the jobs that failed, with logs and causes, after all that other jobs have said."""
+    if not STUDY.imported:
+        found = look()
+        progress.write_line(Path(LOG) / "progress.log", progress.summary(found))
+        print("\n".join(progress.failures(found, 20)), file=sys.stderr)
 
 
 def trained_runs(block: studies.Block, technique: str) -> dict[Path, list[Path]]:

@@ -20,6 +20,7 @@ rule membership:
     params:
         study=STUDY.name,
         settings=STUDY.import_settings(),
+        runs=run_names(STUDY.imported.runs),
         code=CODE["membership"],
     script:
         "../scripts/membership.py"
@@ -33,13 +34,9 @@ for block in STUDY.blocks:
         input:
             membership=MEMBERSHIP,
             labels=STUDY.imported.labels or [],
-            logits=lambda wildcards, block=block: [
-                STUDY.imported.by_run[wildcards.technique, seed, split].logits[
-                    checkpoint
-                ]
-                for seed, split in block.runs
-                for checkpoint in block.checkpoints
-            ],
+            logits=lambda wildcards, block=block: imported_logits(
+                block, wildcards.technique
+            ),
         output:
             logits=block_files(LOGIT, block),
         log:
@@ -52,6 +49,9 @@ for block in STUDY.blocks:
             ENVIRONMENT
         params:
             study=STUDY.name,
+            sources=lambda wildcards, block=block: imported_logits(
+                block, wildcards.technique
+            ),
             settings=STUDY.import_settings(),
             code=CODE["import"],
         script:
@@ -85,6 +85,7 @@ rule shadow_pool:
     params:
         study=STUDY.name,
         settings=STUDY.shadow_settings(),
+        runs=run_names(STUDY.pool_runs),
         code=CODE["imported_pool"],
     script:
         "../scripts/imported_pool.py"

@@ -11,14 +11,5 @@ rule plan:
         values=studies.canonical_json(STUDY.values),
         device=lambda wildcards: expected_device(),
         at_once=lambda wildcards: jobs_at_once(),
-        patterns={
-            "model": MODEL,
-            "logit": LOGIT,
-            "signal": SIGNAL,
-            "pool": POOL,
-            "attacked": ATTACKED,
-            "benchmark": BENCHMARK,
-            "collected": str(rules.collect.output.metrics),
-        },
     script:
         "../scripts/plan.py"

@@ -20,6 +20,7 @@ rule shadow_pool:
     params:
         study=STUDY.name,
         settings=STUDY.shadow_settings(),
+        runs=run_names(STUDY.pool_runs),
         code=CODE["shadow"],
     script:
         "../scripts/shadow.py"

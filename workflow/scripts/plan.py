@@ -19,7 +19,7 @@ shape = pool_shape(study.values["dataset"], Path(study.folder) / "dataset/summar
 name, device = find_device(params.device)
 costs = Costs(study, shape, device)
 files = plan.existing_files(Path(study.folder))
-stages = plan.plan_stages(plan.study_jobs(costs, params.patterns), files)
+stages = plan.plan_stages(plan.study_jobs(costs), files)
 kept = study.values["extraction"]["keep_models"]
 text = plan.describe(costs, name, stages, params.at_once, kept)
 artifacts.write_text(text, snakemake.log[0])
