@@ -105,7 +105,7 @@ MISTAKES = [
     ("dataset: {classes: [1, yes]}", "dataset.classes[1]", "got true"),
     ("dataset: {per_class: 0}", "dataset.per_class", "an integer >= 1 or null, got 0"),
     ("splits: {count: 5}", "splits.count", "even"),
-    ("splits: {count: 4}", "splits.count", "use 6 or more splits, got 4"),
+    ("splits: {count: 4}", "splits.count", "use 8 or more splits, got 4"),
     ("splits: {reserve: 1}", "splits.reserve", "from 0 to 0.9, got 1.0"),
     ("splits: {reserve: .nan}", "splits.reserve", "finite"),
     ("seeds: []", "seeds", "at least 1"),
@@ -308,12 +308,42 @@ def test_false_leaves_an_entry_out():
 
 
 def test_more_seeds_make_up_for_few_splits():
-    assert errors("{splits: {count: 4}, seeds: [0, 1]}") == []
+    assert errors("{splits: {count: 6}, seeds: [0, 1]}") == []
+
+
+@pytest.mark.parametrize(
+    ("attack", "more", "wanted", "each"),
+    [
+        ("{method: lira}", "", 8, 1),
+        ("{method: lira, variance: fixed}", "", 8, 1),
+        ("{method: lira, variance: fixed, online: false}", "", 8, 1),
+        ("{method: ye_reference}", "", 8, 1),
+        ("{method: rmia}", "", 8, 1),
+        ("{method: bertran}", ", seeds: [0, 1]", 8, 2),
+        ("{method: lira}", ", seeds: [0, 1]", None, 0),
+        ("{method: rmia}", ", splits: {count: 6, reserve: 0.1}", None, 0),
+        ("{method: threshold}", "", None, 0),
+        ("{method: watson}", "", None, 0),
+    ],
+)
+def test_too_few_splits_for_an_attack(attack, more, wanted, each):
+    """6 splits: 4 without the target's pair, 2 where a shadow model is attacked in its stead."""
+    splits = "" if "splits" in more else ", splits: {count: 6}"
+    found = errors(f"{{attacks: {{a: {attack}}}, metrics: {{headline_attack: a}}{splits}{more}}}")
+    assert found == (
+        []
+        if wanted is None
+        else [
+            f'splits.count: attack "a" has {each} IN and {each} OUT shadow models of a sample '
+            f"where thresholds are set; use {wanted} or more splits, got 6"
+        ]
+    )
 
 
 def test_warnings():
     found = warnings(
-        "{splits: {count: 6}, dataset: {download: true, label_column: y},"
+        "{splits: {count: 6}, attacks: {a: {method: watson}}, metrics: {headline_attack: a},"
+        " dataset: {download: true, label_column: y},"
         " model: {parameters: {a: 1}}, training: {milestones: [3]}}"
     )
     assert [line.split(": ")[0] for line in found] == [

@@ -112,6 +112,8 @@ class Attack:
         cost: one line for the documentation.
         measured: for each signal of ``MEASURED`` among the needs, the names of the parameters
             that it is measured with.
+        least_models: how many IN and how many OUT shadow models of every sample it needs.
+        least_pairs: how many pairs of splits it needs beside those left out, without a reserve.
     """
 
     method: str
@@ -124,6 +126,8 @@ class Attack:
     cost: str
     needs_if: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     measured: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    least_models: int = 1
+    least_pairs: int = 1
 
     def needs_of(self, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return what the attack needs with these parameters."""

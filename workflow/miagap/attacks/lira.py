@@ -279,4 +279,5 @@ ATTACK = Attack(
         ),
     },
     cost="seconds for all targets of a pool",
+    least_models=2,  # a deviation, of each sample or about each sample's mean
 )

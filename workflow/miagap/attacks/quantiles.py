@@ -280,6 +280,7 @@ REFERENCE = Attack(
     function=score_reference,
     parameters={"smoothing": _smoothing("minimum")},
     cost="a sort of the reference losses per pair of targets",
+    least_models=2,
 )
 DISTILLED = Attack(
     method="ye_distillation",

@@ -213,4 +213,5 @@ ATTACK = Attack(
         "models": Parameter("int", 4, "shadow models to learn from without a reserve", minimum=1),
     },
     cost="a few weighted least squares fits per target",
+    least_pairs=2,  # a shadow model's features leave its own pair out
 )

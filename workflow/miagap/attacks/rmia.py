@@ -174,7 +174,13 @@ def _drawn_ratios(
     models, samples = draw_nonmembers(problem, group, parameters["population"], rng)
     marginal = _marginal(references.means_at(group, models, samples), parameters)
     ratios = p_shadow[models, samples] / np.maximum(marginal, TINY)
-    return np.asarray(ratios[np.isfinite(ratios)])
+    known = ratios[np.isfinite(ratios)]
+    if known.size == 0:
+        raise InputError(
+            f"attacks.{problem.name}: no shadow model of another pair is left to weigh shadow "
+            "models' non-members with; raise splits.count"
+        )
+    return np.asarray(known)
 
 
 def dominated_share(
@@ -344,4 +350,5 @@ ATTACK = Attack(
         ),
     },
     cost="a sort per target; with `queries: majority` n x population comparisons per query",
+    least_pairs=2,  # shadow models' non-members are asked without that model's own pair
 )

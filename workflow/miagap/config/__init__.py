@@ -7,10 +7,11 @@ reported at once.
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from miagap.config.attacks import AttackMethod, check_attacks
+from miagap.config.attacks import AttackMethod, check_attacks, check_shadow_models
 from miagap.config.checks import ERROR_CHECKS, WARNING_CHECKS, Check, Values
 from miagap.config.data import data_warnings
 from miagap.config.files import duplicate_keys, read_yaml
@@ -62,7 +63,10 @@ def resolve(
     warnings: list[Problem] = []
     if not problems or not find_problems(usable):
         faults = [problem.path for problem in problems]
-        problems += _run(ERROR_CHECKS, usable, faults)
+        checks = ERROR_CHECKS
+        if known_attacks is not None:
+            checks = (*checks, partial(check_shadow_models, known=known_attacks))
+        problems += _run(checks, usable, faults)
         warnings = _run(WARNING_CHECKS, usable, [problem.path for problem in problems])
         _sort_checkpoints(usable)
     return Resolved(usable, _lines(problems, label), _lines(warnings, label))

@@ -1,6 +1,7 @@
 """Check the config's attacks against the methods that there are."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from jsonschema import Draft202012Validator
@@ -9,6 +10,8 @@ from miagap.config.messages import explain_all
 from miagap.config.normal import complete
 from miagap.config.problems import Problem, did_you_mean, show
 
+LEFT_OUT = 2
+"""Pairs of splits that a shadow model attacked in a target's stead does without."""
 _JSON_TYPES = {"bool": "boolean", "int": "integer", "float": "number", "choice": "string"}
 
 
@@ -46,6 +49,14 @@ class AttackMethod(Protocol):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Parameters by name (``AttackParameter``)."""
+
+    @property
+    def least_models(self) -> int:
+        """IN and OUT shadow models of every sample that it needs."""
+
+    @property
+    def least_pairs(self) -> int:
+        """Pairs of splits that it needs beside those left out, without a reserve."""
 
 
 def parameter_schema(method: AttackMethod) -> dict[str, Any]:
@@ -97,3 +108,30 @@ def check_attacks(
         found = explain_all(Draft202012Validator(schema).iter_errors(parameters))
         problems += [Problem(("attacks", name, *p.path), p.message) for p in found]
     return {**values, "attacks": completed}, problems
+
+
+def check_shadow_models(
+    values: dict[str, Any], known: Mapping[str, AttackMethod]
+) -> Iterator[Problem]:
+    """Yield the attack that needs most shadow models, if splits and seeds give fewer.
+
+    Without the target's pair, half of the other splits have a sample IN; every pool seed adds as
+    many. Thresholds are set on shadow models that are attacked without their own pair too.
+    """
+    count, seeds = values["splits"]["count"], len(values["seeds"])
+    least = []
+    for name, entry in values["attacks"].items():
+        method = known[entry["method"]]
+        pairs = 1 if values["splits"]["reserve"] else method.least_pairs
+        pairs = max(pairs, math.ceil(method.least_models / seeds))
+        least.append((2 * (pairs + LEFT_OUT), name))
+    wanted, name = max(least, key=lambda item: item[0], default=(0, ""))
+    if values["import"] is not None or count >= wanted:
+        return
+    each = max(0, (count // 2 - LEFT_OUT) * seeds)
+    message = (
+        f"attack {show(name)} has {each} IN and {each} OUT shadow models of a sample where "
+        f"thresholds are set; use {wanted} or more splits"
+    )
+    depends = (("seeds",), ("attacks", name), ("splits", "reserve"))
+    yield Problem(("splits", "count"), f"{message}, got {count}", depends)

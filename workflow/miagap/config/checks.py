@@ -200,30 +200,10 @@ def _first_query(values: Values) -> Iterator[Problem]:
         yield Problem(("extraction", "queries"), message)
 
 
-def _enough_shadows(values: Values) -> Iterator[Problem]:
-    """LiRA estimates a spread per sample: it needs 2 IN and 2 OUT models.
-
-    Without the target's pair, half of the other splits have a sample IN; every pool seed adds as
-    many. Thresholds are set on shadow models attacked without their own pair too.
-    """
-    count, seeds = values["splits"]["count"], len(values["seeds"])
-    each = (count - 2) // 2 * seeds
-    for name, attack in values["attacks"].items():
-        if attack["method"] == "lira" and attack.get("variance", "per_example") == "per_example":
-            if each < 2:
-                message = (
-                    f"attack {show(name)} estimates a variance per sample and has {each} IN and "
-                    f"{each} OUT model; use 6 or more splits"
-                )
-                path = ("splits", "count")
-                yield Problem(path, f"{message}, got {count}", (("seeds",), ("attacks", name)))
-            return
-
-
 def _calibration_models(values: Values) -> Iterator[Problem]:
     available = (values["splits"]["count"] - 2) * len(values["seeds"])
     wanted = values["calibration_models"]
-    if wanted > available:
+    if wanted > available and values["import"] is None:
         message = f"a target has {available} shadow models, which is fewer than {wanted}"
         depends = (("splits", "count"), ("seeds",))
         yield Problem(("calibration_models",), message, depends)
@@ -231,7 +211,6 @@ def _calibration_models(values: Values) -> Iterator[Problem]:
 
 ERROR_CHECKS: tuple[Check, ...] = (
     _dataset_path,
-    _enough_shadows,
     _protocol_enabled,
     _fixed_split,
     _import_labels,
@@ -253,7 +232,7 @@ ERROR_CHECKS: tuple[Check, ...] = (
 
 def _thin_calibration(values: Values) -> Iterator[Problem]:
     each = (values["splits"]["count"] - 4) // 2 * len(values["seeds"])
-    if each < 2:
+    if each < 2 and values["import"] is None:
         message = (
             f"with {values['splits']['count']} splits, thresholds rest on shadow models attacked "
             f"with {each} IN and {each} OUT models; 8 or more splits give at least 2"
