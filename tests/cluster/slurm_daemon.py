@@ -8,6 +8,7 @@ request and its assignment, not the computation.
 """
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -15,11 +16,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 SETTINGS = Path("/etc/slurm")
+LOCK = Path(tempfile.gettempdir()) / "miagap-slurm-of-tests.lock"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 # More than the machine may have: the jobs of tests ask for memory and use little of it.
 CPUS, MEMORY_MB = 4, 32000
@@ -75,12 +78,17 @@ def missing() -> list[str]:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[None]:
-    """Run a Slurm daemon with its state below ``folder`` while the block runs."""
-    start(folder)
-    try:
-        yield
-    finally:
-        stop(folder)
+    """Run a Slurm daemon with its state below ``folder`` while the block runs.
+
+    One at a time on a machine: another session's tests are waited for.
+    """
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        start(folder)
+        try:
+            yield
+        finally:
+            stop(folder)
 
 
 def start(folder: Path) -> None:
