@@ -34,7 +34,7 @@ from miagap.augment import Augmentation
 from miagap.device_pool import place
 from miagap.models import ModelSettings, build_model
 from miagap.numerics import ComputeSettings, Numerics, configure, resolve
-from miagap.training import TrainingSettings, train
+from miagap.training import Task, TrainingSettings, train
 
 CLASSES = 10
 PADDING = 4
@@ -130,18 +130,9 @@ def our_rate(case: Case, numerics: Numerics, count: int, epochs: int) -> float:
         batch_size=case.batch_size,
         evaluate_every=epochs + 1,
     )
-    history = train(
-        pool,
-        member,
-        np.zeros(2 * count, bool),
-        pipeline,
-        case.model,
-        settings,
-        numerics,
-        rng_seed=0,
-        on_checkpoint=lambda name, weights: None,
-        log=lambda line: None,
-    )
+    none = np.zeros(2 * count, bool)
+    task = Task(pool, member, none, pipeline, case.model, settings, numerics, rng_seed=0)
+    history = train(task, lambda name, weights: None, log=lambda line: None)
     return float(max(history["images_per_second"].to_pylist()[1:]))
 
 

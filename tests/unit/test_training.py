@@ -12,7 +12,7 @@ from miagap.device_pool import channel_statistics, place
 from miagap.errors import InputError
 from miagap.models import ModelSettings
 from miagap.numerics import ComputeSettings, configure, resolve
-from miagap.training import DivergedError, Resume, TrainingSettings, train
+from miagap.training import DivergedError, Resume, Task, TrainingSettings, train
 from miagap.training.batches import epoch_batches, steps_per_epoch
 from miagap.training.settings import learning_rate
 
@@ -50,15 +50,14 @@ def member():
     return mask
 
 
-def run(pool, member, numerics, given=SMALL, reserve=None, **arguments):
+def run(
+    pool, member, numerics, given=SMALL, reserve=None, *, augment=None, rng_seed=7, **arguments
+):
     saved, lines = {}, []
     arguments.setdefault("on_checkpoint", saved.__setitem__)
-    arguments.setdefault("rng_seed", 7)
     reserve = np.zeros_like(member) if reserve is None else reserve
-    augment = arguments.pop("augment", None)
-    table = train(
-        pool, member, reserve, augment, MODEL, given, numerics, log=lines.append, **arguments
-    )
+    task = Task(pool, member, reserve, augment, MODEL, given, numerics, rng_seed)
+    table = train(task, log=lines.append, **arguments)
     return table.to_pylist(), saved, lines
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from miagap.device_pool import DevicePool
-from miagap.models import ModelSettings, build_model, for_inference
+from miagap.models import ModelSettings, build_model, for_inference, on_device
 from miagap.numerics import Numerics
 from miagap.queries import Query
 
@@ -54,7 +54,8 @@ def phi_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     z = logits.double()
     own = z.gather(1, labels[:, None])
-    others = z.scatter(1, labels[:, None], -torch.inf)
+    is_own = labels[:, None] == torch.arange(z.shape[1], device=z.device)
+    others = z.masked_fill(is_own, -torch.inf)
     phi = own.squeeze(1) - others.logsumexp(dim=1)
     loss = torch.logaddexp(torch.zeros_like(phi), -phi)
     return phi, loss
@@ -72,8 +73,7 @@ def load_model(
     """
     model = build_model(settings, pool.num_classes, pool.in_channels, pool.image_size, rng_seed=0)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    model = model.to(pool.images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
+    return on_device(model, pool.images.device).eval()
 
 
 def extract(

@@ -10,18 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from miagap import artifacts, augment, job, keep, seeds, splits
 from miagap.augment import Augmentation
-from miagap.device_pool import DevicePool
 from miagap.digest import text_digest
 from miagap.errors import InputError
 from miagap.models import ModelSettings
 from miagap.names import BEST, HISTORY, ModelId, parse_run_name
 from miagap.numerics import Numerics
-from miagap.training import Resume, TrainingSettings, train
+from miagap.training import Resume, Task, TrainingSettings, train
 from miagap.training.state import Weights
 from miagap.workbench import Workbench
 
@@ -106,94 +104,94 @@ def train_block(
     """
     technique = runs[0].model.technique
     stores = [state / technique / run.folder.name for run in runs]
-    reserve = splits.reserve_members(len(bench.pool), **recipe.settings["splits"])
     with job.exclusive(state / f"{technique}-{runs[0].folder.name}.lock", log):
         for run, store in zip(runs, stores, strict=True):
             # A job that outlived its workflow may have delivered while this one waited.
             keep.rescue(store, run.folder, run.files)
-            drawn = recipe.settings["splits"]
-            member = splits.split_members(len(bench.pool), run.model.split, **drawn)
-            train_run(
-                run.model,
-                run.checkpoints,
-                recipe,
-                bench.pool,
-                member,
-                reserve,
-                bench.numerics,
-                store,
-                log,
-            )
+            train_run(run, recipe, bench, store, log)
         for run, store in zip(runs, stores, strict=True):
             keep.deliver(store, run.places)
 
 
-def train_run(
-    run: ModelId,
-    checkpoints: list[str],
-    recipe: Recipe,
-    pool: DevicePool,
-    member: np.ndarray,
-    reserve: np.ndarray,
-    numerics: Numerics,
-    store: Path,
-    log: job.Log,
-) -> None:
+def train_run(run: Run, recipe: Recipe, bench: Workbench, store: Path, log: job.Log) -> None:
     """Train one run into its store, unless the store holds it already.
 
     Raises:
         InputError: training diverged or a setting does not fit; names the run.
     """
-    identity = text_digest(recipe.identity, run.name, ",".join(checkpoints))
+    model = run.model
+    identity = text_digest(recipe.identity, model.name, ",".join(run.checkpoints))
     if keep.is_complete(store, identity):
-        log(f"{run.technique} {run.name}: found finished")
+        log(f"{model.technique} {model.name}: found finished")
         return
     keep.begin(store, identity)
-    log(f"{run.technique} {run.name}: training")
-    settings = recipe.settings
-    metadata = {
+    log(f"{model.technique} {model.name}: training")
+    files = _Files(store, _metadata(model, recipe, bench.numerics))
+    resume = Resume(store / "state.safetensors", recipe.resume_every)
+    try:
+        history = train(_task(run, recipe, bench, identity), files.save, resume, log)
+    except InputError as error:
+        raise InputError(
+            f"technique {model.technique}, seed {model.seed}, split {model.split}: {error}"
+        ) from error
+    files.finish(history, identity)
+    keep.mark_complete(store, identity)
+
+
+def _task(run: Run, recipe: Recipe, bench: Workbench, identity: str) -> Task:
+    settings, model, pool = recipe.settings, run.model, bench.pool
+    steps = [Augmentation(**one) for one in settings["augmentations"]]
+    drawn = settings["splits"]
+    return Task(
+        pool=pool,
+        member=splits.split_members(len(pool), model.split, **drawn),
+        reserve=splits.reserve_members(len(pool), **drawn),
+        augment=augment.build(steps, pool.mean.tolist()) if steps else None,
+        model=ModelSettings.from_config(settings["model"]),
+        settings=_training(settings["training"], run.checkpoints),
+        numerics=bench.numerics,
+        rng_seed=seeds.derive_int(
+            settings["study_seed"], "train", model.technique, model.seed, model.split
+        ),
+        identity=identity,
+    )
+
+
+def _metadata(model: ModelId, recipe: Recipe, numerics: Numerics) -> dict[str, str]:
+    return {
         **recipe.metadata,
-        "technique": run.technique,
-        "seed": str(run.seed),
-        "split": str(run.split),
+        "technique": model.technique,
+        "seed": str(model.seed),
+        "split": str(model.split),
         **{f"numerics.{key}": value for key, value in numerics.describe().items()},
     }
 
-    best: dict[str, np.ndarray] = {}
 
-    def save(checkpoint: str, weights: Weights) -> None:
-        arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+class _Files:
+    """The files of one run in its store."""
+
+    def __init__(self, store: Path, metadata: Mapping[str, str]) -> None:
+        self._store, self._metadata = store, metadata
+        self._best: Weights | None = None
+
+    def save(self, checkpoint: str, weights: Weights) -> None:
+        """Write a checkpoint; the best one is kept until the history tells its epoch."""
         if checkpoint == BEST:
-            best.update(arrays)  # its epoch is known from the history, at the end
+            self._best = weights
         else:
-            _write(store, checkpoint, int(checkpoint), arrays, metadata)
+            self._write(checkpoint, int(checkpoint), weights)
 
-    pipeline = augment.build(
-        [Augmentation(**one) for one in settings["augmentations"]], pool.mean.tolist()
-    )
-    try:
-        history = train(
-            pool,
-            member,
-            reserve,
-            pipeline if settings["augmentations"] else None,
-            ModelSettings.from_config(settings["model"]),
-            _training(settings["training"], checkpoints),
-            numerics,
-            seeds.derive_int(settings["study_seed"], "train", run.technique, run.seed, run.split),
-            save,
-            Resume(store / "state.safetensors", recipe.resume_every),
-            identity,
-            log,
-        )
-    except InputError as error:
-        raise InputError(
-            f"technique {run.technique}, seed {run.seed}, split {run.split}: {error}"
-        ) from error
-    if best:
-        _write(store, BEST, best_epoch(history), best, metadata)
-    artifacts.write_parquet(history, store / HISTORY, {**metadata, keep.IDENTITY: identity})
-    keep.mark_complete(store, identity)
+    def finish(self, history: pa.Table, identity: str) -> None:
+        """Write the best checkpoint, if there is one, and the history."""
+        if self._best is not None:
+            self._write(BEST, best_epoch(history), self._best)
+        metadata = {**self._metadata, keep.IDENTITY: identity}
+        artifacts.write_parquet(history, self._store / HISTORY, metadata)
+
+    def _write(self, checkpoint: str, epoch: int, weights: Weights) -> None:
+        arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+        own = {**self._metadata, "checkpoint": checkpoint, "epoch": str(epoch)}
+        artifacts.write_tensors(arrays, self._store / checkpoint_file(checkpoint), own)
 
 
 def best_epoch(history: pa.Table) -> int:
@@ -204,17 +202,6 @@ def best_epoch(history: pa.Table) -> int:
         if row["epoch"] > 0 and row["validation_loss"] is not None
     ]
     return int(min(rows)[1])
-
-
-def _write(
-    store: Path,
-    checkpoint: str,
-    epoch: int,
-    arrays: Mapping[str, np.ndarray],
-    metadata: Mapping[str, str],
-) -> None:
-    own = {**metadata, "checkpoint": checkpoint, "epoch": str(epoch)}
-    artifacts.write_tensors(arrays, store / checkpoint_file(checkpoint), own)
 
 
 def _training(section: Mapping[str, Any], checkpoints: list[str]) -> TrainingSettings:

@@ -207,6 +207,15 @@ def _build_own(
     return model
 
 
+def on_device(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to the device, its weights float32 and channels-last in memory."""
+    model = model.to(device, torch.float32)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
 def for_inference(model: nn.Module) -> nn.Module:
     """Return the model in eval mode, for questions only, as fast as it can answer them.
 

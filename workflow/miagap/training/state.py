@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from miagap.artifacts import read_tensors, write_tensors
 from miagap.errors import InputError
+from miagap.training.optimizer import Sgd
 
 Weights = dict[str, Tensor]
 Log = Callable[[str], None]
@@ -66,13 +67,13 @@ def save(
     path: Path,
     identity: str,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Sgd,
     progress: Progress,
 ) -> None:
     """Write the state atomically."""
     arrays = {f"model/{name}": tensor.numpy() for name, tensor in weights_of(model).items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        arrays[f"momentum/{index}"] = state["momentum_buffer"].detach().cpu().numpy()
+    for index, momentum in enumerate(optimizer.momenta):
+        arrays[f"momentum/{index}"] = momentum.cpu().numpy()
     for checkpoint, weights in progress.checkpoints.items():
         for name, tensor in weights.items():
             arrays[f"checkpoint/{checkpoint}/{name}"] = tensor.numpy()
@@ -89,7 +90,7 @@ def load(
     path: Path,
     identity: str,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Sgd,
     log: Log,
 ) -> Progress:
     """Restore model and optimizer from ``path``, if it holds a state of this very run.
@@ -109,7 +110,8 @@ def load(
         return Progress()
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     model.load_state_dict(_below(tensors, "model/"))
-    _load_momentum(optimizer, _below(tensors, "momentum/"))
+    for index, momentum in enumerate(optimizer.momenta):
+        momentum.copy_(tensors[f"momentum/{index}"])
     best_loss, best_epoch = json.loads(metadata["best"])
     progress = Progress(
         epoch=int(metadata["epoch"]),
@@ -133,12 +135,3 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> Weights:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _load_momentum(optimizer: torch.optim.Optimizer, buffers: Mapping[str, Tensor]) -> None:
-    """Put momentum buffers back, in the memory layout of their parameters."""
-    for group in optimizer.param_groups:
-        for index, parameter in enumerate(group["params"]):
-            if str(index) in buffers:
-                buffer = torch.empty_like(parameter).copy_(buffers[str(index)])
-                optimizer.state[parameter]["momentum_buffer"] = buffer.detach()
