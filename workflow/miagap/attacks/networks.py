@@ -2,7 +2,8 @@
 
 - ``shokri``: Shokri et al. 2017, "Membership Inference Attacks Against Machine Learning Models":
   one attack network per class, fed with the full posterior, trained on the answers of all shadow
-  models on their own members and non-members. One hidden layer of 64 rectified units.
+  models on their own members and non-members. One hidden layer of 64 rectified units (the example
+  code by one of the authors: softmax regression, or 50 tanh units).
 - ``salem_1``: Salem et al. 2019, "ML-Leaks", attack 1: one shadow model, one attack network for
   all classes, fed with the three largest posteriors in descending order. One hidden layer of 64
   units; the authors' public script asks for 64 but builds a softmax regression (``hidden: 0``).

@@ -18,7 +18,8 @@ What differs:
   positive ones. The paper's convolution over a gradient's rows is thus left out, and so is its
   decoder, which serves the unsupervised attacker.
 - Posteriors enter in descending order as log probabilities; each component is one layer of
-  ``component`` units, the encoder one of ``hidden`` units.
+  ``component`` units, the encoder one of ``hidden`` units. The authors' code has two layers (128 or
+  100, and 64 units) for labels and loss, more for gradients, and an encoder of 256, 128 and 64.
 """
 
 from __future__ import annotations
