@@ -13,12 +13,15 @@ from matplotlib.text import Text
 import synthetic_study
 from miagap import figures, reference
 from miagap.errors import InputError
+from miagap.figures import roc
+from miagap.study import available_figures
 
 STYLE = figures.Style()
 TECHNIQUES = tuple(reference.AUGMENTATION)
 ATTACKERS = {"cifar_policy": ["cifar_policy", "none"], "all": ["all", "none"]}
 CHECKPOINTS = {name: [str(epoch) for epoch in synthetic_study.EPOCHS] for name in TECHNIQUES}
-NAMES = figures.available(TECHNIQUES, CHECKPOINTS, ATTACKERS, list(synthetic_study.ATTACKS))
+FAMILIES = [family for _, family in synthetic_study.ATTACKS.values()]
+NAMES = available_figures(TECHNIQUES, CHECKPOINTS, ATTACKERS, FAMILIES)
 DRAWN = [*NAMES, "roc_attacks_none"]
 SCATTERS = ["gap_vs_tpr", "accuracy_vs_tpr", "loss_gap_vs_tpr"]
 CURVES = [
@@ -197,10 +200,40 @@ def test_matrix_leaves_out_targets_with_one_attacker(study):
     assert len(axes.patches) == 2  # framed: the attacker knows
 
 
+def test_families_show_their_strongest_attack(study):
+    axes = _axes(figures.draw("family_comparison", study, STYLE))
+    assert len(axes.texts) == len(TECHNIQUES) * len(set(FAMILIES))
+    known = study.rows(study.metrics, technique="none", attacker_technique="none")
+    known = known[(known["checkpoint"] == study.final["none"])]
+    known = known[known["protocol"] == study.protocol]
+    best = known.groupby("attack")[study.tpr].mean().max()
+    assert axes.texts[0].get_text().startswith(f"{100 * best:.1f}\n")
+
+
+def test_an_attacker_is_drawn_once_and_all_others_where_the_target_has_no_technique(study):
+    rows = study.roc[
+        (study.roc["technique"] == "all") & (study.roc["attacker_technique"] == "none")
+    ]
+    own = study.roc[study.roc["technique"] == "none"]
+    points = pd.concat([own, rows.assign(technique="none", attacker_technique="all")])
+    figure = figures.draw("attacker_none", dataclasses.replace(study, roc=points), STYLE)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels.count("knows (none)") == 1
+    assert "does not know\n(trains with all)" in labels
+
+
+def test_attacks_of_a_large_family_all_look_different(study):
+    names = [f"attack_{place}" for place in range(12)]
+    families = {name: "one" if place < 8 else "two" for place, name in enumerate(names)}
+    changed = dataclasses.replace(study, families=families)
+    looks = roc._attack_looks(changed, names, STYLE)
+    assert len({str(look) for look in looks.values()}) == len(names)
+
+
 def test_available_follows_the_config():
-    names = figures.available(["none", "crop"], {"none": ["5"], "crop": ["5"]}, {})
+    names = available_figures(["none", "crop"], {"none": ["5"], "crop": ["5"]}, {})
     assert names == ["roc_techniques", *SCATTERS]
-    names = figures.available(
+    names = available_figures(
         ["crop"], {"crop": ["1", "2"]}, {"crop": ["crop", "none"]}, ["a", "b"]
     )
     assert {"roc_checkpoints", "attacker_crop", "attacker_matrix", "roc_attacks"} <= set(names)
@@ -209,8 +242,8 @@ def test_available_follows_the_config():
 
 def test_many_curves_make_a_figure_tall_enough_for_their_legend(study):
     rows = study.roc[(study.roc["technique"] == "none") & (study.roc["attack"] == "lira_online")]
-    roc = pd.concat([rows.assign(attack=f"attack_{place}") for place in range(28)])
-    figure = figures.draw("roc_attacks_none", dataclasses.replace(study, roc=roc), STYLE)
+    points = pd.concat([rows.assign(attack=f"attack_{place}") for place in range(28)])
+    figure = figures.draw("roc_attacks_none", dataclasses.replace(study, roc=points), STYLE)
     for text, box in _texts(figure):
         assert box.y0 >= -1 and box.y1 <= figure.bbox.height + 1, text.get_text()
 

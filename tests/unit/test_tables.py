@@ -112,6 +112,27 @@ def test_attack_comparison_names_families(study):
     assert (table.frame["auc_lo"] <= table.frame["auc_hi"]).all()
 
 
+def test_decisions_have_an_interval_for_every_measure(study):
+    shares = ("accuracy", "accuracy_best", "ppv_at_prior_0.01", "precision_at_recall_0.5")
+    rows = study.metrics.assign(**dict.fromkeys(shares, 0.75))
+    table = tables.build("decisions", dataclasses.replace(study, metrics=rows))
+    order = [(name, attack) for name in study.techniques for attack in study.attacks]
+    assert list(zip(table.frame["technique"], table.frame["attack"], strict=True)) == order
+    for share in shares:
+        assert {share, f"{share}_lo", f"{share}_hi"} <= set(table.frame)
+    assert "PPV, 1% members (%)" in table.display
+    assert set(table.display["Accuracy, bound (%)"]) == {"75.0 [75.0, 75.0]"}
+
+
+def test_notes_say_what_was_resampled(study):
+    assert "over splits" in tables.build("augmentation", study).footnotes[0]
+    rows = study.metrics.assign(protocol="fixed-split")
+    rows = rows.assign(seed=rows["split"], split=0)
+    fixed = dataclasses.replace(study, metrics=rows, pooled=None)
+    for name in ("augmentation", "claims"):
+        assert "over training seeds" in tables.build(name, fixed).footnotes[0]
+
+
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_every_format_has_every_row(study, name):
     table = tables.build(name, study)
@@ -124,6 +145,11 @@ def test_every_format_has_every_row(study, name):
     latex = tables.to_latex(table, name)
     assert latex.count(r" \\") == rows + 1
     assert latex.count("{") == latex.count("}")
+    assert latex.count(r"\begin{") == latex.count(r"\end{")
+    text = latex.replace(r"\&", "").splitlines()
+    assert {line.count("&") for line in text if line.endswith(r" \\")} == {
+        len(table.display.columns) - 1
+    }
     assert tables.to_html(table).count("<tr>") == rows + 1
 
 

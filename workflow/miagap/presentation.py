@@ -37,7 +37,7 @@ def load_results(
             None if vulnerability is None else artifacts.read_parquet(vulnerability).to_pandas()
         ),
         augmentations=values["augmentations"],
-        families=values["families"],
+        families={name: values["families"][name] for name in values["attacks"]},
         headline_attack=values["metrics"]["headline_attack"],
         headline_fpr=values["metrics"]["headline_fpr"],
         confidence=values["metrics"]["confidence"],

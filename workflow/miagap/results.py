@@ -38,7 +38,7 @@ class StudyResults:
         vulnerability: one row per technique and sample (tables/vulnerability.parquet); optional.
         augmentations: technique -> names of its augmentations; when absent they are read from
             the technique's name (``crop+mirror``).
-        families: attack -> family of attacks, for the comparison; may be empty.
+        families: attack -> family of attacks, in the order of the config; may be empty.
         headline_attack, headline_fpr: the attack and the false-positive rate (share) of the
             tables and figures.
         confidence, replicates, seed: of the bootstrap intervals.
@@ -95,6 +95,17 @@ class StudyResults:
         trained = self.metrics[self.metrics["checkpoint"] != BEST]
         last = trained.sort_values("epoch").groupby("technique")["checkpoint"].last()
         return {name: str(last[name]) for name in self.techniques if name in last.index}
+
+    @cached_property
+    def attacks(self) -> tuple[str, ...]:
+        """Attacks of the study, in the order of the config where that is known."""
+        found = dict.fromkeys(str(name) for name in self.metrics["attack"])
+        return tuple([name for name in self.families if name in found] or found)
+
+    @property
+    def resampled(self) -> str:
+        """What the bootstrap of the tables resamples; fixed-split targets share one split."""
+        return "training seeds" if self.protocol == FIXED_SPLIT else "splits"
 
     def checkpoints(self, technique: str) -> list[str]:
         """Checkpoints of ``technique`` in the order of their epochs, ``best`` last."""

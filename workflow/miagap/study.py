@@ -336,6 +336,7 @@ class Study:
                     name: [one["name"] for one in self.augmentations(name)]
                     for name in self.techniques
                 },
+                "attacks": list(self.values["attacks"]),  # mappings are put in order of name
                 "families": {
                     name: self.methods[entry["method"]].family
                     for name, entry in self.values["attacks"].items()
@@ -371,17 +372,42 @@ class Study:
 
 def figure_names(study: Study) -> list[str]:
     """Return the names of the figures that a study yields, in the order of the report."""
+    return available_figures(
+        study.techniques,
+        {name: study.checkpoints(name) for name in study.techniques},
+        {name: study.attackers(name) for name in study.techniques},
+        [study.methods[entry["method"]].family for entry in study.values["attacks"].values()],
+    )
+
+
+def available_figures(
+    techniques: Sequence[str],
+    checkpoints: Mapping[str, Sequence[str]],
+    attackers: Mapping[str, Sequence[str]],
+    families: Sequence[str] = (),
+) -> list[str]:
+    """Return the names of figures in the order of the report.
+
+    Args:
+        techniques: technique names.
+        checkpoints: technique -> its checkpoints.
+        attackers: technique -> techniques of those who attack it, itself included or not.
+        families: family of each of the study's attacks.
+    """
     found = ["roc_techniques"]
-    if any(len(study.checkpoints(name)) > 1 for name in study.techniques):
+    if any(len(names) > 1 for names in checkpoints.values()):
         found.append("roc_checkpoints")
-    crossed = [name for name in study.techniques if len(study.attackers(name)) > 1]
+    crossed = [name for name in techniques if set(attackers.get(name, ())) - {name}]
     paper = [name for name in ("cifar_policy", "all") if name in crossed]
-    found += [f"attacker_{name}" for name in paper or crossed[:2]]
+    augmented = [name for name in crossed if name != "none"]
+    found += [f"attacker_{name}" for name in paper or augmented[:2] or crossed]
     found += ["gap_vs_tpr", "accuracy_vs_tpr", "loss_gap_vs_tpr"]
     if crossed:
         found.append("attacker_matrix")
-    if len(study.values["attacks"]) > 1:
+    if len(families) > 1:
         found += ["attack_comparison", "roc_attacks"]
+    if len(set(families)) > 1:
+        found.append("family_comparison")
     return found
 
 
@@ -390,7 +416,7 @@ def table_names(study: Study) -> list[str]:
     found = ["augmentation"]
     if any(len(study.checkpoints(name)) > 1 for name in study.techniques):
         found.append("early_stopping")
-    found += ["attack_comparison", "claims"]
+    found += ["attack_comparison", "decisions", "claims"]
     seeds = {seed for seed, _ in study.targets(study.protocols[0])}
     return [*found, "stability"] if len(study.techniques) > 1 or len(seeds) > 1 else found
 

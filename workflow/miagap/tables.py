@@ -13,16 +13,30 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from miagap import claims, exposure, reference
+from miagap import claims, exposure, metrics, reference
 from miagap.errors import InputError
 from miagap.names import BEST, FIXED_SPLIT
 from miagap.results import BASELINE, EQUAL_NUMBERS, MODEL_CELL, StudyResults
 
 DAGGER = "†"
 _MISSING = "–"
+_WIDEST = 45  # characters of a LaTeX column that is not broken into lines
 _ACCURACIES = ("train_accuracy", "test_accuracy", "accuracy_gap")
 _GENERALIZATION = (*_ACCURACIES, "loss_gap")
 _INTERVAL = ("", "_lo", "_hi")
+_DECISIONS = {
+    "accuracy": "Accuracy at the threshold (%)",
+    "accuracy_best": "Accuracy, bound (%)",
+    "balanced_accuracy": "Balanced acc. at the threshold (%)",
+    "balanced_accuracy_best": "Balanced acc., bound (%)",
+    "precision": "Precision at the threshold (%)",
+    "recall": "Recall at the threshold (%)",
+    **{
+        f"precision_at_recall_{recall:g}": f"Precision at {100 * recall:g}% recall (%)"
+        for recall in metrics.RECALLS
+    },
+    **{f"ppv_at_prior_{prior:g}": f"PPV, {100 * prior:g}% members (%)" for prior in metrics.PRIORS},
+}
 
 
 @dataclass(frozen=True)
@@ -118,10 +132,7 @@ def attack_comparison(study: StudyResults) -> Table:
     values = [name for name in dict.fromkeys(values) if name in rows]
     frame = study.summarise(rows, values, ["attack", "technique", "checkpoint"])
     frame.insert(0, "family", [study.families.get(name, "") for name in frame["attack"]])
-    order = {name: place for place, name in enumerate(study.techniques)}
-    attacks = {name: place for place, name in enumerate(dict.fromkeys(study.metrics["attack"]))}
-    keys = pd.DataFrame({"t": frame["technique"].map(order), "a": frame["attack"].map(attacks)})
-    frame = frame.loc[keys.sort_values(["t", "a"]).index].reset_index(drop=True)
+    frame = _by_technique_and_attack(study, frame)
     display = pd.DataFrame({"Technique": frame["technique"], "Attack": frame["attack"]})
     if study.families:
         display.insert(1, "Family", frame["family"])
@@ -131,6 +142,37 @@ def attack_comparison(study: StudyResults) -> Table:
     display["Targets"] = frame["n_targets"].astype(str)
     title = "Attacks: leakage that each attack finds in each technique's final models"
     return Table(title, frame, display, _notes(study))
+
+
+def _by_technique_and_attack(study: StudyResults, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in the config's order of techniques, then of attacks."""
+    order = {name: place for place, name in enumerate(study.techniques)}
+    attacks = {name: place for place, name in enumerate(study.attacks)}
+    keys = pd.DataFrame({"t": frame["technique"].map(order), "a": frame["attack"].map(attacks)})
+    return frame.loc[keys.sort_values(["t", "a"]).index].reset_index(drop=True)
+
+
+def decisions(study: StudyResults) -> Table:
+    """Return, per attack and technique, what a named member is worth: beyond the ROC curve."""
+    rows = study.rows(study.metrics, protocol=study.protocol)
+    rows = rows[rows["technique"] == rows["attacker_technique"]]
+    rows = rows[rows["checkpoint"] == rows["technique"].map(study.final)]
+    values = [name for name in _DECISIONS if name in rows]
+    frame = study.summarise(rows, values, ["attack", "technique", "checkpoint"])
+    frame = _by_technique_and_attack(study, frame)
+    display = pd.DataFrame({"Technique": frame["technique"], "Attack": frame["attack"]})
+    for value in values:
+        display[_DECISIONS[value]] = _interval_column(frame, value)
+    display["Targets"] = frame["n_targets"].astype(str)
+    notes = (
+        *_notes(study),
+        "At the threshold: set on shadow models, without the target's ground truth; precision is "
+        "over the targets of which the attack names somebody. Bound: at the threshold that the "
+        "target's own ground truth favours, which no attacker has.",
+        "PPV: positive predictive value at 0.1% FPR, the share of members among those named, where "
+        "that share of all candidates are members.",
+    )
+    return Table("Decisions: what naming a sample a member is worth", frame, display, notes)
 
 
 def claims_table(study: StudyResults) -> Table:
@@ -148,7 +190,14 @@ def claims_table(study: StudyResults) -> Table:
             "In words": [claim.text for claim in found],
         }
     )
-    return Table("The paper's claims, tested on this study", frame, display, _notes(study))
+    notes = (
+        f"Brackets: {100 * study.confidence:g}% interval of the effect, bootstrap over "
+        f"{study.resampled}, the same for all that is compared; techniques are taken as given. "
+        "Only the largest cut is corrected for the number of comparisons: of twenty other rows "
+        "without any effect one would be expected to show one at 95%.",
+        f"Protocol {study.protocol}; attack {study.headline_attack}.",
+    )
+    return Table("The paper's claims, tested on this study", frame, display, notes)
 
 
 def stability(study: StudyResults) -> Table:
@@ -177,6 +226,7 @@ TABLES: dict[str, Callable[[StudyResults], Table]] = {
     "augmentation": augmentation,
     "early_stopping": early_stopping,
     "attack_comparison": attack_comparison,
+    "decisions": decisions,
     "claims": claims_table,
     "stability": stability,
 }
@@ -282,7 +332,8 @@ def _notes(study: StudyResults) -> tuple[str, ...]:
     """Return the footnotes that every table has."""
     notes = [
         f"Brackets: {100 * study.confidence:g}% interval of the mean over targets, bootstrap over "
-        f"splits. Protocol {study.protocol}; attack {study.headline_attack} unless named.",
+        f"{study.resampled}. Protocol {study.protocol}; attack {study.headline_attack} unless "
+        "named.",
     ]
     if not study.resolved:
         notes.append(
@@ -336,28 +387,41 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table, label: str) -> str:
-    """Return the table as a LaTeX float; needs the package booktabs."""
+    """Return the table as a LaTeX float, made smaller where it would leave the page."""
     columns = [str(name) for name in table.display.columns]
     body = [
         " & ".join(_latex(str(cell)) for cell in row) + r" \\"
         for row in table.display.itertuples(index=False)
     ]
     lines = [
+        r"% needs \usepackage{booktabs} and \usepackage{adjustbox}",
         r"\begin{table}",
         r"\centering\small",
         rf"\caption{{{_latex(table.title)}.}}",
         rf"\label{{tab:{label}}}",
-        rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
+        r"\begin{adjustbox}{max width=\linewidth, max totalheight=0.8\textheight}",
+        rf"\begin{{tabular}}{{{''.join(map(_latex_column, columns, _longest(table.display)))}}}",
         r"\toprule",
         " & ".join(_latex(name) for name in columns) + r" \\",
         r"\midrule",
         *body,
         r"\bottomrule",
         r"\end{tabular}",
+        r"\end{adjustbox}",
         *(rf"\par\footnotesize {_latex(note)}" for note in table.footnotes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _longest(display: pd.DataFrame) -> list[int]:
+    """Return the length of the longest cell of each column, heading left out."""
+    return [max([len(str(cell)) for cell in display[name]], default=0) for name in display]
+
+
+def _latex_column(heading: str, longest: int) -> str:
+    """Return the type of a column; text that would make it very wide is broken into lines."""
+    return "l" if max(len(heading), longest) <= _WIDEST else r"p{5cm}"
 
 
 _PAGE = """<!DOCTYPE html>

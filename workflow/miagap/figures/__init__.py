@@ -1,10 +1,10 @@
 """The figures of a study, by name.
 
-:func:`available` says from the config alone which figures a study yields; :func:`draw` makes
-one from the study's tables; :func:`style.write` writes it.
+:func:`draw` makes one from the study's tables; :func:`style.write` writes it. Which figures a
+study yields, its config says: :func:`miagap.study.figure_names`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ from miagap.figures import matrix, roc, scatter
 from miagap.figures.style import Style, write, write_all
 from miagap.results import StudyResults
 
-__all__ = ["FIGURES", "Style", "available", "draw", "write", "write_all"]
+__all__ = ["FIGURES", "Style", "draw", "write", "write_all"]
 
 Drawing = Callable[[StudyResults, Style], Figure]
 
@@ -26,6 +26,7 @@ FIGURES: dict[str, Drawing] = {
     "loss_gap_vs_tpr": scatter.loss_gap,
     "attacker_matrix": matrix.attackers,
     "attack_comparison": matrix.attacks,
+    "family_comparison": matrix.families,
     "roc_attacks": roc.attack_panels,
 }
 """Name -> function of figures that a study has once."""
@@ -35,36 +36,6 @@ PER_TECHNIQUE: dict[str, Callable[[StudyResults, Style, str], Figure]] = {
     "roc_attacks": roc.attacks,
 }
 """Prefix -> function of figures about one technique: attacker_<technique>."""
-
-PAPER_ATTACKERS = ("cifar_policy", "all")
-
-
-def available(
-    techniques: Sequence[str],
-    checkpoints: Mapping[str, Sequence[str]],
-    attackers: Mapping[str, Sequence[str]],
-    attacks: Sequence[str] = (),
-) -> list[str]:
-    """Return the names of the figures that a study yields, in the order of the report.
-
-    Args:
-        techniques: technique names.
-        checkpoints: technique -> its checkpoints.
-        attackers: technique -> techniques of those who attack it, itself included or not.
-        attacks: names of the study's attacks.
-    """
-    found = ["roc_techniques"]
-    if any(len(names) > 1 for names in checkpoints.values()):
-        found.append("roc_checkpoints")
-    crossed = [name for name in techniques if set(attackers.get(name, ())) - {name}]
-    paper = [name for name in PAPER_ATTACKERS if name in crossed]
-    found += [f"attacker_{name}" for name in paper or crossed[:2]]
-    found += ["gap_vs_tpr", "accuracy_vs_tpr", "loss_gap_vs_tpr"]
-    if crossed:
-        found.append("attacker_matrix")
-    if len(attacks) > 1:
-        found += ["attack_comparison", "roc_attacks"]
-    return found
 
 
 def _drawing(name: str) -> Drawing:

@@ -96,7 +96,7 @@ def _row(
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
         name = str(class_names[labels[sample["sample_id"]]])
-        room = max(3, int(side * 72 / (0.62 * 0.85 * style.small)))
+        room = max(3, int(0.94 * side * 72 / (0.66 * 0.85 * style.small)))
         shown = name if len(name) <= room else name[: room - 1] + "…"
         axes.set_xlabel(
             f"{shown}\n{sample['found']}/{sample['n_in']}",

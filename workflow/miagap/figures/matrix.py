@@ -58,7 +58,9 @@ def _heat_map(
                 x, y, _cell_text(*ends), ha="center", va="center", fontsize=size,
                 color="black" if shade > 0.5 else "white", linespacing=1.05,
             )  # fmt: skip
-    axes.set_xticks(range(len(column_names)), column_names, rotation=35, ha="right")
+    axes.set_xticks(
+        range(len(column_names)), column_names, rotation=35, ha="right", rotation_mode="anchor"
+    )
     axes.set_yticks(range(len(row_names)), row_names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -93,14 +95,19 @@ def attackers(study: StudyResults, style: Style) -> Figure:
     return figure
 
 
-def attacks(study: StudyResults, style: Style) -> Figure:
-    """Attack by technique, final checkpoints, attacker knows; attacks in order of family."""
+def _by_knowing(study: StudyResults) -> pd.DataFrame:
+    """Return rows of the final checkpoints, every attack, attacker knows the technique."""
     rows = study.rows(study.metrics, protocol=study.protocol)
     rows = rows[rows["technique"] == rows["attacker_technique"]]
-    rows = rows[rows["checkpoint"] == rows["technique"].map(study.final)]
+    return rows[rows["checkpoint"] == rows["technique"].map(study.final)]
+
+
+def attacks(study: StudyResults, style: Style) -> Figure:
+    """Attack by technique, final checkpoints, attacker knows; attacks grouped by family."""
+    rows = _by_knowing(study)
     summary = study.summarise(rows, [study.tpr], ["attack", "technique"])
     families = list(dict.fromkeys(study.families.values()))
-    names = list(dict.fromkeys(rows["attack"]))
+    names = list(study.attacks)
     names.sort(
         key=lambda name: families.index(study.families[name]) if name in study.families else -1
     )
@@ -109,6 +116,34 @@ def attacks(study: StudyResults, style: Style) -> Figure:
     for place, (above, below) in enumerate(itertools.pairwise(names)):
         if study.families.get(above) != study.families.get(below):
             axes.axhline(place + 0.5, color="white", linewidth=3)
+    # A family's name stands behind that of its first attack: no row's label is longer.
+    axes.set_yticks(range(len(names)), _with_families(study, names))
     axes.set_xlabel("Technique")
-    axes.set_ylabel("Attack")
+    axes.set_ylabel("Attack (by family)")
+    return figure
+
+
+def _with_families(study: StudyResults, names: Sequence[str]) -> list[str]:
+    """Return each attack's name, that of a family's first attack below the family's."""
+    labels, last = [], None
+    for name in names:
+        family = study.families.get(name)
+        new = family is not None and family != last
+        labels.append(f"{family}:\n{name}" if new else name)
+        last = family
+    return labels
+
+
+def families(study: StudyResults, style: Style) -> Figure:
+    """Family by technique: the strongest attack of each family, by its mean over targets."""
+    rows = _by_knowing(study)
+    summary = study.summarise(rows, [study.tpr], ["attack", "technique"])
+    summary = summary.assign(family=summary["attack"].map(study.families))
+    summary = summary.sort_values(study.tpr, ascending=False, kind="stable")
+    strongest = summary.dropna(subset=["family"]).drop_duplicates(["family", "technique"])
+    names = list(dict.fromkeys(study.families[name] for name in study.attacks))
+    targets = [name for name in study.techniques if name in set(rows["technique"])]
+    figure, axes = _heat_map(study, style, strongest, ("family", names), ("technique", targets))
+    axes.set_xlabel("Technique")
+    axes.set_ylabel("Family (its strongest attack)")
     return figure

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -197,10 +198,10 @@ def attackers(study: StudyResults, style: Style, technique: str) -> Figure:
         checkpoint=study.final[technique],
         attack=study.headline_attack,
     )
-    found = [name for name in (technique, BASELINE) if name in set(rows["attacker_technique"])]
-    others = set(rows["attacker_technique"]) - {technique, BASELINE}
-    if BASELINE not in found:
-        found += [name for name in study.techniques if name in others]
+    others = set(rows["attacker_technique"]) - {technique}
+    # The paper's attacker who does not know trains without augmentation; else all others.
+    unknowing = [BASELINE] if BASELINE in others else [n for n in study.techniques if n in others]
+    found = [technique, *unknowing]
     colors, lines, markers = style.colors(found), style.lines(found), style.markers(found)
     curves = [
         Curve(
@@ -225,7 +226,9 @@ def attacks(study: StudyResults, style: Style, technique: str) -> Figure:
         attacker_technique=technique,
         checkpoint=study.final[technique],
     )
-    names = list(dict.fromkeys(rows["attack"]))
+    found = dict.fromkeys(rows["attack"])
+    places = {name: place for place, name in enumerate(study.attacks)}
+    names = sorted(found, key=lambda name: places.get(name, len(places)))
     colors, lines, markers = style.colors(names), style.lines(names), style.markers(names)
     curves = [
         Curve(rows[rows["attack"] == name], name, colors[name], lines[name], markers[name])
@@ -236,7 +239,7 @@ def attacks(study: StudyResults, style: Style, technique: str) -> Figure:
 
 def attack_panels(study: StudyResults, style: Style) -> Figure:
     """Every attack on the final models of each technique: a panel each, all axes alike."""
-    known = list(dict.fromkeys(study.metrics["attack"]))
+    known = list(study.attacks)
     looks = _attack_looks(study, known, style)
     panels = {}
     for technique, checkpoint in study.final.items():
@@ -250,7 +253,7 @@ def attack_panels(study: StudyResults, style: Style) -> Figure:
         ]
     panels = {technique: curves for technique, curves in panels.items() if curves}
     count = len(panels)
-    columns = min(count, 2 if count in (2, 4) or count == 1 else 3)
+    columns = min(count, 2 if count in (2, 4) else 3)
     lines = -(-count // columns)
     legend = -(-(len(known) + 2) // 3)
     side = style.width / columns
@@ -305,5 +308,9 @@ def _attack_looks(
     for family in colors:
         own = [name for name, of in zip(names, families, strict=True) if of == family]
         lines = style.lines(own)
-        looks |= {name: (colors[family], lines[name]) for name in own}
+        for place, name in enumerate(own):
+            # Beyond the number of line styles they come again, in a paler colour.
+            pale = 0.5 * min(1, place // style.line_styles)
+            color = np.array(to_rgb(colors[family])) * (1 - pale) + pale
+            looks[name] = (tuple(color.tolist()), lines[name])
     return looks

@@ -140,7 +140,7 @@ def _scatter(study: StudyResults, style: Style, view: View) -> Figure:
     _means(axes, study, rows, view, norm, floor, style)
     axes.set_yscale("log")
     axes.set_ylim(bottom=floor)
-    log_percent(axes.yaxis)
+    log_percent(axes.yaxis, few=axes.get_ylim()[1] < 30 * floor)
     if view.x != "loss_gap":
         linear_percent(axes.xaxis)
     light_grid(axes)
