@@ -69,7 +69,8 @@ def test_layouts_agree(tmp_path, models, folder):
         imports.list_models(section(own, "parquet")),
     ]
     assert [source.checkpoints for source in sources] == [("20",), ("final",), ("30",)]
-    assert [imports.shape(source) for source in sources] == [(40, 5)] * 3
+    sizes = [imports.size(source) for source in sources]
+    assert [(s.samples, s.queries, s.classes) for s in sizes] == [(40, 2, 5)] * 3
     for source in sources:
         assert source.runs == [(0, split) for split in range(12)]
         for table, z, kept in zip(tables(source), logits, member, strict=True):

@@ -85,13 +85,20 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
     Raises:
         InputError: the file is missing, truncated, not Parquet, or lacks a column.
     """
+    with _open_parquet(path, columns or ()) as handle:
+        return handle.read(columns=list(columns) if columns is not None else None)
+
+
+@contextlib.contextmanager
+def _open_parquet(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file that has some columns; what goes wrong while it is open names it."""
     try:
         handle = pq.ParquetFile(path)
-        missing = [name for name in columns or () if name not in handle.schema_arrow.names]
+        missing = [name for name in columns if name not in handle.schema_arrow.names]
         if missing:
             names = ", ".join(missing)
             raise InputError(f"{path}: column missing: {names}; make the file again")
-        return handle.read(columns=list(columns) if columns is not None else None)
+        yield handle
     except FileNotFoundError as error:
         raise InputError(f"{path}: file not found") from error
     except (pa.ArrowInvalid, OSError) as error:
@@ -99,6 +106,16 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
         raise InputError(
             f"{path}: not a whole Parquet file ({reason}); delete it and run again"
         ) from error
+
+
+def read_header(path: str | os.PathLike[str], columns: Sequence[str]) -> tuple[int, pa.Schema]:
+    """Return how many rows a Parquet file has, and its schema, without reading them.
+
+    Raises:
+        InputError: as for :func:`read_parquet`.
+    """
+    with _open_parquet(path, columns) as handle:
+        return int(handle.metadata.num_rows), handle.schema_arrow
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from miagap.attacks.base import Measurement
+from miagap.imports import Size
 from miagap.names import LEAVE_ONE_OUT
 from miagap.study import Block, Study
 from miagap.throughput import Device
@@ -38,6 +39,8 @@ HEAVY |= {"nasr": 20.0, "label_only_augment": 5.0, "morgan": 20.0}
 # Signals beyond logits: samples asked about at once, the cost of a gradient of one sample in
 # queries of one, and memory for gradients (``measurements.subject``, ``measurements.white_box``).
 MEASURE_BATCH, WHITE_BOX_QUERIES, GRADIENTS_MB = 256, 7.0, 400.0
+# Seconds per model and sample of an imported study's membership; per logit that is imported.
+MEMBERSHIP_SECONDS, IMPORT_VALUE = 1e-8, 4e-8
 PARQUET_FILE = 4_000  # bytes of schema and metadata
 KNOWN_POOLS = {
     "digits": (1797, 8, 1, 10),
@@ -159,12 +162,16 @@ class Costs:
         study: the study.
         shape: its pool.
         device: what trains and extracts.
+        imported: how large imported models' answers are; None where models are trained.
     """
 
-    def __init__(self, study: Study, shape: PoolShape, device: Device) -> None:
-        self.study, self.shape, self.device = study, shape, device
+    def __init__(
+        self, study: Study, shape: PoolShape, device: Device, imported: Size | None = None
+    ) -> None:
+        self.study, self.shape, self.device, self.imported = study, shape, device, imported
         self.network = network(study.values["model"], shape)
-        self.queries = len(study.values["extraction"]["queries"])
+        own = len(study.values["extraction"]["queries"])
+        self.queries = own if imported is None else imported.queries
 
     # --- artifacts, bytes -----------------------------------------------------------------
 
@@ -250,6 +257,22 @@ class Costs:
             tuples * self.logit_bytes,
             self._gpu_mb(batch, trains=False),
         )
+
+    def membership(self) -> Cost:
+        """Gather what imported models were trained on."""
+        entries = self.shape.samples * len(self.study.pool_runs)
+        seconds = NUMPY_SECONDS + entries * MEMBERSHIP_SECONDS
+        return Cost(seconds, NUMPY_MB + 4.0 * entries / MB, entries / 8 + PARQUET_FILE)
+
+    def import_models(self, block: Block) -> Cost:
+        """Write the answers of a block's imported models as our extraction does."""
+        assert self.imported is not None
+        tuples = len(block.runs) * len(block.checkpoints)
+        values = self.shape.samples * self.queries * self.shape.classes
+        one = values * IMPORT_VALUE + self.logit_bytes / 2e8
+        # The file is mapped, the table is held whole, and both again while it is written.
+        memory = NUMPY_MB + (self.imported.file_bytes + 6 * self.logit_bytes) / MB
+        return Cost(NUMPY_SECONDS + tuples * (one + 0.02), memory, tuples * self.logit_bytes)
 
     def measure(self, block: Block, technique: str, measurement: Measurement) -> Cost:
         """Ask the models of a block for a signal beyond logits."""

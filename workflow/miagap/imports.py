@@ -91,6 +91,16 @@ class Imported:
         return {(name, *m.run): m for name, models in self.models.items() for m in models}
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a model's answers at a checkpoint are: counts, and bytes of the file."""
+
+    samples: int
+    queries: int
+    classes: int
+    file_bytes: int
+
+
 # --- what a folder holds ---------------------------------------------------------------------
 
 
@@ -261,14 +271,27 @@ def _targets(
     return tuple(by_name[name] for name in wanted)
 
 
-def shape(source: Imported) -> tuple[int, int]:
-    """Return samples and classes, from the header of the first model's file."""
+def size(source: Imported) -> Size:
+    """Return how large a model's answers are, from the header of the first model's file.
+
+    Raises:
+        InputError: the file is missing or damaged, or not of the layout.
+    """
     path = next(iter(source.models.values()))[0].logits[source.checkpoints[0]]
     if source.layout == "parquet":
-        table = artifacts.read_parquet(path, ["logits"])
-        return len(table), int(table.schema.field("logits").type.list_size)
-    n, _, classes = _answers(path, source.layout).shape
-    return n, classes
+        samples, schema = artifacts.read_header(path, ["logits", "phi"])
+        queries, classes = (_list_size(schema, path, name) for name in ("phi", "logits"))
+    else:
+        samples, queries, classes = _answers(path, source.layout).shape
+    return Size(samples, queries, classes, Path(path).stat().st_size)
+
+
+def _list_size(schema: pa.Schema, path: str, name: str) -> int:
+    """Return the length of the lists of a column."""
+    kind = schema.field(name).type
+    if not pa.types.is_fixed_size_list(kind):
+        raise InputError(f"{path}: {name} must be lists of one size")
+    return int(kind.list_size)
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -435,9 +458,7 @@ def _own_table(path: str, member: np.ndarray) -> pa.Table:
     """Return a table of our own layout, checked."""
     table = artifacts.read_parquet(path, _COLUMNS)
     for name in ("logits", "phi", "loss"):
-        if not pa.types.is_fixed_size_list(table.schema.field(name).type):
-            raise InputError(f"{path}: {name} must be lists of one size")
-        width = table.schema.field(name).type.list_size
+        width = _list_size(table.schema, path, name)
         values = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         _require_finite(values.reshape(-1, width), path, 0)
     ids = table["sample_id"].to_numpy()

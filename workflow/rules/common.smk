@@ -154,10 +154,12 @@ def study_costs() -> costs.Costs:
     """Return the estimates of all jobs; made when the first job is looked at."""
     summary = Path(RESULTS) / "dataset/summary.json"
     shape = costs.pool_shape(STUDY.values["dataset"], summary)
+    imported = None
     if STUDY.imported:
-        samples, classes = imports.shape(STUDY.imported)
-        shape = costs.PoolShape(samples, 32, 3, classes)
-    return costs.Costs(STUDY, shape, find_device(expected_device())[1])
+        imported = imports.size(STUDY.imported)
+        shape = costs.PoolShape(imported.samples, 32, 3, imported.classes)
+    device = find_device(expected_device())[1]
+    return costs.Costs(STUDY, shape, device, imported)
 
 
 def asks(cost) -> dict:

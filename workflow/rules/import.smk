@@ -17,6 +17,9 @@ rule membership:
         f"{LOG}/membership.log",
     conda:
         ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: study_costs().membership()),
+        **NO_GPU,
     params:
         study=STUDY.name,
         settings=STUDY.import_settings(),
@@ -47,6 +50,9 @@ for block in STUDY.blocks:
             technique="|".join(map(re.escape, block.techniques)),
         conda:
             ENVIRONMENT
+        resources:
+            **asks(lambda wildcards, block=block: study_costs().import_models(block)),
+            **NO_GPU,
         params:
             study=STUDY.name,
             sources=lambda wildcards, block=block: imported_logits(
