@@ -9,10 +9,10 @@
 ``signal: phi`` does the same with the logit-scaled confidence, which spreads out the losses near
 zero; the papers use the loss.
 
-The authors of MAST published no code; ours equals ``compute_score_offset`` of tensorflow_privacy
-(advanced_mia.py) with ``median_or_mean="mean"``, whose default is the median. The authors' code of
-difficulty calibration subtracts the loss of one reference model trained on other data; ours is its
-mean over all OUT models.
+The authors of MAST published no code that we found; ours equals ``compute_score_offset`` of
+tensorflow_privacy (advanced_mia.py) with ``median_or_mean="mean"``, whose default is the median,
+at the first query. The authors' code of difficulty calibration subtracts the loss of one reference
+model trained on other data; ours is its mean over all OUT models.
 """
 
 from __future__ import annotations

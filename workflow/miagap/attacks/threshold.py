@@ -13,10 +13,10 @@ probabilities within 1e-16 of 1 tie.
 
 What differs from the public code of Song & Mittal: it calls "member" what is at least as great as
 the best of the shadow models' values, ours what exceeds the middle between that value and the
-next smaller one; the two decide alike on the shadow models. It takes logarithms of probabilities,
-which it raises to 1e-30, and of 1 - p as rounded; ours are formed from logits. Yeom et al. set
-their threshold at the mean training loss; ours are calibrated on shadow models, and scores need
-none.
+next smaller one; of several that are equally good it takes the first, ours is the lowest. It takes
+logarithms of probabilities, which it raises to 1e-30, and of 1 - p as rounded; ours are formed
+from logits. Yeom et al. set their threshold at the mean training loss; ours are calibrated on
+shadow models, and scores need none.
 """
 
 from __future__ import annotations
