@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from miagap.columns import column, lists
 from miagap.device_pool import DevicePool
 from miagap.models import ModelSettings, build_model, for_inference, on_device
 from miagap.numerics import Numerics
@@ -138,15 +139,11 @@ def _table(
     labels: np.ndarray, member: np.ndarray, logits: np.ndarray, phi: np.ndarray, loss: np.ndarray
 ) -> pa.Table:
     columns = {
-        "sample_id": pa.array(np.arange(len(labels), dtype=np.int32)),
-        "label": pa.array(labels.astype(np.int16)),
-        "member": pa.array(member),
-        "logits": _lists(logits),
-        "phi": _lists(phi),
-        "loss": _lists(loss),
+        "sample_id": column(np.arange(len(labels), dtype=np.int32)),
+        "label": column(labels.astype(np.int16)),
+        "member": column(member),
+        "logits": lists(logits),
+        "phi": lists(phi),
+        "loss": lists(loss),
     }
     return pa.table(columns)
-
-
-def _lists(values: np.ndarray) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

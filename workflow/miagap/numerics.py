@@ -180,6 +180,8 @@ def configure(numerics: Numerics) -> None:
     if numerics.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(numerics.deterministic)
+    # Deterministic mode would otherwise fill every new tensor, although none is read unwritten.
+    torch._C._set_deterministic_fill_uninitialized_memory(False)
 
 
 def _keep_freed_memory() -> None:

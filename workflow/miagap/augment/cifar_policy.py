@@ -283,7 +283,7 @@ def _geometric_operations(height: int, width: int) -> tuple[tuple[str, float], .
 @lru_cache(maxsize=8)
 def _device_sources(height: int, width: int, device: torch.device) -> Tensor:
     sources = source_pixels(_geometric_operations(height, width), height, width)
-    return sources.to(device, torch.int32)
+    return move(sources.to(torch.int32), device)
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from miagap import seeds
+from miagap.augment.layout import move
 from miagap.device_pool import DevicePool
 from miagap.training.settings import TrainingSettings
 
@@ -84,7 +85,7 @@ def epoch_batches(
     size = min(settings.batch_size, len(train_ids))
     steps = steps_per_epoch(len(train_ids), size)
     order = torch.randperm(len(train_ids), generator=generator(rng_seed, epoch, "order"))
-    ids = train_ids[order[: steps * size].to(device)]
+    ids = train_ids[move(order[: steps * size], device)]
     drawing = generator(rng_seed, epoch, "augment")
     mixing = _Mixing(settings.mixup, steps, size, rng_seed, epoch, device)
     step = 0
@@ -113,8 +114,8 @@ class _Mixing:
         draws = seeds.generator(rng_seed, "epoch", epoch, "mixup")
         shares = draws.beta(alpha, alpha, size=steps).astype("float32")
         partners = draws.permuted(np.tile(np.arange(size), (steps, 1)), axis=1)
-        self.shares = torch.from_numpy(shares).to(device)
-        self.partners = torch.from_numpy(partners).to(device)
+        self.shares = move(torch.from_numpy(shares), device)
+        self.partners = move(torch.from_numpy(partners), device)
 
     def mix(self, images: Tensor, labels: Tensor, step: int) -> Batch:
         share, partners = self.shares[step], self.partners[step]

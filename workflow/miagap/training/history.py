@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+
+from miagap.columns import column
 
 SCHEMA = pa.schema(
     [
@@ -30,4 +33,11 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     un-augmented images, and null on epochs that were not evaluated. Epoch 0, the untrained
     model, has a row if it is a checkpoint.
     """
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+    return pa.table([_column(field, rows) for field in SCHEMA], schema=SCHEMA)
+
+
+def _column(field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
+    found = [row.get(field.name) for row in rows]
+    missing = np.array([value is None for value in found], dtype=bool)
+    values = [0 if value is None else value for value in found]
+    return column(np.array(values, dtype=field.type.to_pandas_dtype()), missing)
