@@ -13,7 +13,7 @@ from miagap import config, plan, progress
 from miagap.attacks.registry import ATTACKS
 from miagap.costs import Costs, pool_shape
 from miagap.study import Study
-from miagap.throughput import find_device
+from miagap.throughput import study_device
 
 
 def study_of(configfile: str) -> Study:
@@ -37,8 +37,9 @@ def main() -> None:
     study = study_of(arguments.configfile)
     os.chdir(arguments.directory)
     shape = pool_shape(study.values["dataset"], Path(study.folder) / "dataset/summary.json")
-    device = study.values["plan"]["device"] or study.values["compute"]["device"]
-    jobs = plan.study_jobs(Costs(study, shape, find_device(device)[1]))
+    named, rate = study.values["plan"]["device"], study.values["plan"]["images_per_second"]
+    _, device = study_device(named or study.values["compute"]["device"], rate)
+    jobs = plan.study_jobs(Costs(study, shape, device))
     while True:
         found = progress.measure(jobs, Path(study.folder), Path(".snakemake/log"), time.time())
         print(progress.describe(study.name, found), flush=True)

@@ -150,3 +150,27 @@ def test_existing_files_are_found_with_their_sizes(tmp_path):
 )
 def test_durations_read_well(seconds, text):
     assert plan.duration(seconds) == text
+
+
+def test_a_measured_rate_replaces_a_published_one():
+    published = throughput.device_named("NVIDIA A100-SXM4-80GB")
+    shape = costs.PoolShape(60_000, 32, 3, 10)
+    width = network({"name": "resnet18", "widths": [], "blocks": []}, shape).width
+    for device in (published, CPU):
+        found = throughput.calibrated(device, 20_000.0)
+        assert found.measured and found.factor < published.factor
+        rate = found.training_rate(width) / throughput.RESNET18_FLOPS
+        assert rate == pytest.approx(20_000, rel=0.02)
+    assert throughput.calibrated(published, None) == published
+    assert throughput.study_device("A100", 20_000.0)[0] == "A100"
+
+
+def test_what_was_not_measured_is_called_so_until_jobs_have_run():
+    found = estimated(throughput.device_named("NVIDIA A100-SXM4-80GB"))
+    jobs = plan.study_jobs(found)
+    text = plan.describe(found, "A100", plan.plan_stages(jobs, {}), 2, keep_models=True)
+    assert "NOT measured" in text and "plan.images_per_second" in text
+    assert "GPU time left" in text and "factor of 3" in text
+    known = estimated(throughput.calibrated(found.device, 9000.0))
+    text = plan.describe(known, "A100", plan.plan_stages(jobs, {}), 2, keep_models=True)
+    assert "NOT measured" not in text and "plan.images_per_second" not in text

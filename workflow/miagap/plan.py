@@ -239,15 +239,16 @@ def describe(
     )
     size = f"{shape.samples:,} samples of {shape.size} x {shape.size} x {shape.channels}"
     assumed = " (assumed until the dataset is read)" if shape.assumed else ""
-    kind = "measured with this code" if device.measured else "from published figures"
+    kind = "measured" if device.measured else "NOT measured, from published training times"
     lines = [
         f"Study {study.name}: {models:,} models to train, {tuples:,} tuples, "
         f"{costs.attacked:,} attacked counting attackers and protocols",
         f"Pool: {size}, {shape.classes} classes{assumed}",
         f"Device: {device_name}, taken for: {device.name} ({kind}; right within a factor "
         f"of {device.factor:g})",
+        *_how_to_calibrate(costs, plans),
         "",
-        *_table(plans),
+        *_table(plans, on_gpu=not device.name.startswith("CPU")),
         "",
         *_totals(costs, plans, at_once, keep_models),
     ]
@@ -256,11 +257,20 @@ def describe(
     return "\n".join(lines)
 
 
-def _table(plans: Sequence[StagePlan]) -> list[str]:
+def _how_to_calibrate(costs: Costs, plans: Sequence[StagePlan]) -> list[str]:
+    if costs.device.measured or any(plan.timed for plan in plans if plan.stage == "train"):
+        return []
+    return [
+        "        To measure it: `python benchmarks/training.py --full` on that device, then set "
+        "plan.images_per_second; or run some jobs: those that have run correct the rest"
+    ]
+
+
+def _table(plans: Sequence[StagePlan], on_gpu: bool) -> list[str]:
     titles = ("stage", "jobs", "left", "time left", "longest", "memory", "GPU memory", "disk")
     rows = [(*titles, "there")]
     for plan in plans:
-        gpu = f"{plan.gpu_memory_mb / 1000:.1f} GB" if plan.gpu_memory_mb else "-"
+        gpu = f"{plan.gpu_memory_mb / 1000:.1f} GB" if on_gpu and plan.gpu_memory_mb else "-"
         memory = f"{plan.memory_mb / 1000:.1f} GB"
         time = (duration(plan.seconds_left), duration(plan.longest))
         disk = (f"{plan.disk / GB:.2f} GB", f"{plan.disk_there / GB:.2f} GB")
@@ -288,7 +298,8 @@ def _totals(costs: Costs, plans: Sequence[StagePlan], at_once: int, keep_models:
     lines = [
         f"{unit} time left (train, extract, measure): {_range(on_device, factor)}",
         f"CPU time left (all other stages): {_range(elsewhere, 2.0)}",
-        f"Wall time left with {at_once:,} jobs at once: {_range(wall, factor)}",
+        f"Wall time left with {at_once:,} jobs at once: {_range(wall, factor)}, waits in queues "
+        "not counted",
         f"Disk: {disk / GB:.2f} GB in the end, {there / GB:.2f} GB there",
     ]
     if not keep_models:

@@ -4,17 +4,22 @@ A network's arithmetic per image is known; how much of it a device does per seco
 on how wide the layers are, so a device is described by its rate at 64 channels and a power
 of the width, with a ceiling, and by the fixed time of a step. CPU figures were measured with
 ``miagap.training.train`` on one thread; GPU figures are taken from published training times
-of ResNet-18 on CIFAR-10 and are marked as not measured. A study's own finished jobs replace
-all of this (see ``miagap.plan``).
+of ResNet-18 on CIFAR-10 and are marked as not measured. A user's own measurement scales a
+device (``plan.images_per_second``); a study's own finished jobs replace all of this (see
+``miagap.plan``).
 """
 
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 WIDTH = 64
+# ResNet-18 on 32 x 32 images: operations of training on one image; mean channels of its layers.
+RESNET18_FLOPS, RESNET18_WIDTH = 6 * 556.7e6, 234.0
+# A rate that a user has measured says nothing of other networks: less sure than finished jobs.
+CALIBRATED_FACTOR = 1.5
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,7 @@ class Device:
 
 def _gpu(name: str, pattern: str, images_per_second: float) -> Device:
     """Describe a GPU by its published ResNet-18 rate on 32x32 images, batches of 256."""
-    flops = 3 * 2 * 556.7e6
-    peak = images_per_second * flops
+    peak = images_per_second * RESNET18_FLOPS
     return Device(name, pattern, peak / 3, 1.0, peak, peak / 4, 0.006, 3.0, False)
 
 
@@ -108,3 +112,25 @@ def find_device(setting: str) -> tuple[str, Device]:
     else:
         name = cpu_name() if setting == "cpu" else setting
     return name, device_named(name)
+
+
+def calibrated(device: Device, images_per_second: float | None) -> Device:
+    """Return a device scaled to a measured rate of training ResNet-18 on 32 x 32 images."""
+    if images_per_second is None:
+        return device
+    times = images_per_second * RESNET18_FLOPS / device.training_rate(RESNET18_WIDTH)
+    return replace(
+        device,
+        train_rate=times * device.train_rate,
+        train_peak=times * device.train_peak,
+        infer_rate=times * device.infer_rate,
+        step_seconds=device.step_seconds / max(1.0, times),
+        factor=CALIBRATED_FACTOR,
+        measured=True,
+    )
+
+
+def study_device(setting: str, images_per_second: float | None) -> tuple[str, Device]:
+    """Return (name, entry) of the device that jobs will use, with the user's own measurement."""
+    name, device = find_device(setting)
+    return name, calibrated(device, images_per_second)

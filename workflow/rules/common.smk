@@ -20,7 +20,7 @@ from miagap import study as studies
 from miagap.attacks.registry import ATTACKS
 from miagap.digest import code_digest, text_digest
 from miagap.errors import InputError
-from miagap.throughput import find_device
+from miagap.throughput import study_device
 
 
 def checked_config() -> dict:
@@ -158,7 +158,8 @@ def study_costs() -> costs.Costs:
     if STUDY.imported:
         imported = imports.size(STUDY.imported)
         shape = costs.PoolShape(imported.samples, 32, 3, imported.classes)
-    device = find_device(expected_device())[1]
+    rate = STUDY.values["plan"]["images_per_second"]
+    device = study_device(expected_device(), rate)[1]
     return costs.Costs(STUDY, shape, device, imported)
 
 

@@ -8,7 +8,7 @@ from miagap import artifacts, plan
 from miagap.attacks.registry import ATTACKS
 from miagap.costs import Costs, pool_shape
 from miagap.study import Study
-from miagap.throughput import find_device
+from miagap.throughput import study_device
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 params = snakemake.params
 study = Study(json.loads(params.values), ATTACKS)
 shape = pool_shape(study.values["dataset"], Path(study.folder) / "dataset/summary.json")
-name, device = find_device(params.device)
+name, device = study_device(params.device, study.values["plan"]["images_per_second"])
 costs = Costs(study, shape, device)
 files = plan.existing_files(Path(study.folder))
 stages = plan.plan_stages(plan.study_jobs(costs), files)
