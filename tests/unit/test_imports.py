@@ -1,13 +1,17 @@
 """Folders of other tools' logits: what is read, what is computed, what is refused."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 import foreign_models as foreign
-from miagap import imports, shadow
+from miagap import config, imports, shadow
+from miagap.attacks.registry import ATTACKS
 from miagap.errors import InputError
 from miagap.extraction import phi_and_loss as phi_and_loss_by_torch
+from miagap.study import Study
 
 SETTINGS = {
     "labels": None,
@@ -192,6 +196,8 @@ FAULTS = {
     "all kept": (KEEP, lambda a: a | True, r"keep.npy: 40 of 40 samples are members; need both"),
     "short labels": (LABELS, lambda a: a[:30], r"40 samples, but .*y_train.npy has 30 labels"),
     "label too large": (LABELS, lambda a: a + 1, r"y_train.npy: labels from 1 to 5, but"),
+    "other queries": (LOGITS, lambda a: a[:, :, :1], r"20.npy: 1 queries and 5 classes, but .* 2"),
+    "other classes": (LOGITS, lambda a: a[..., :4], r"20.npy: 2 queries and 4 classes, but .* 2"),
     "labels of floats": (LABELS, lambda a: a * 1.0, r"y_train.npy: float64 .*expected integers"),
 }
 
@@ -240,3 +246,76 @@ def test_wrong_tables_of_our_own_are_named(tmp_path, models):
     own = foreign.write_parquet(tmp_path / "own", logits, labels, member)
     with pytest.raises(InputError, match=r"split3.parquet: NaN or infinity at sample 9"):
         tables(imports.list_models(section(own, "parquet")))
+
+
+TABLE_FAULTS = {
+    "empty": ("phi", lambda a: [None, *a.to_pylist()[1:]], r"phi is empty for 1 samples"),
+    "lists of any size": ("loss", lambda a: a.to_pylist(), r"loss must be lists of one size"),
+    "other labels": ("label", lambda a: (a.to_numpy() + 1) % 5, r"other labels than in .*split0"),
+    "label too large": ("label", lambda a: a.to_numpy() + 1, r"label must be integers from 0 to 4"),
+    "order": ("sample_id", lambda a: a.to_numpy()[::-1], r"sample_id does not count from 0"),
+    "numbers": ("member", lambda a: a.to_numpy().astype(int), r"member is int64, expected bool"),
+}
+
+
+@pytest.mark.parametrize("fault", TABLE_FAULTS)
+def test_wrong_columns_of_our_own_are_named(tmp_path, models, fault):
+    name, change, message = TABLE_FAULTS[fault]
+    own = foreign.write_parquet(tmp_path / "own", *models)
+    path = own / "checkpoint-30/seed0-split3.parquet"
+    table = pq.read_table(path)
+    kind = table.schema.field(name).type if fault == "empty" else None
+    column = pa.array(change(table[name]), kind)
+    pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), path)
+    with pytest.raises(InputError, match=rf"split3.parquet: {message}") as caught:
+        tables(imports.list_models(section(own, "parquet")))
+    assert "\n" not in str(caught.value)
+
+
+def test_models_of_one_split_have_no_nonmembers(tmp_path, models):
+    logits, labels, member = models
+    same = np.repeat(member[:1], len(member), axis=0)
+    place = foreign.write_tf_privacy(tmp_path / "same", logits, labels, same, [1])
+    source = imports.list_models(section(place))
+    with pytest.raises(
+        InputError, match=r"experiment-0/keep.npy: members are all samples that any"
+    ):
+        imports.read_membership(source.models["imported"])
+
+
+def test_a_layout_without_epochs_has_none_to_name(tmp_path, models):
+    place = foreign.write_lira_pytorch(tmp_path / "exp", *models)
+    (place / ".trash").mkdir()
+    np.save(place / ".trash" / "keep.npy", models[2][0])
+    labels = str(tmp_path / "labels.npy")
+    assert len(imports.list_models(section(place, "lira-pytorch", labels=labels)).runs) == 12
+    with pytest.raises(InputError, match=r"import.epoch: 20 is not known, for format lira-pytorch"):
+        imports.list_models(section(place, "lira-pytorch", labels=labels, epoch=20))
+
+
+def test_targets_named_twice_are_attacked_once(folder):
+    source = imports.list_models(section(folder, targets=["experiment-3", "experiment-3"]))
+    assert source.targets == ((0, 3),)
+
+
+@pytest.mark.parametrize(
+    ("count", "attack", "message"),
+    [
+        (5, {"method": "lira"}, r"holds 5 models, and attack a needs 6 or more"),
+        (6, {"method": "lira"}, None),
+        (3, {"method": "watson"}, r"holds 3 models, and attack a needs 4 or more"),
+        (4, {"method": "watson"}, None),
+    ],
+)
+def test_too_few_models_for_an_attack(tmp_path, models, count, attack, message):
+    place = foreign.write_tf_privacy(tmp_path / "few", *(part[:count] for part in models[:1]),
+                                     models[1], models[2][:count], [1])  # fmt: skip
+    text = {"attacks": {"a": attack}, "metrics": {"headline_attack": "a"}}
+    section_text = {"import": {"format": "tf-privacy", "path": str(place)}}
+    resolved = config.resolve({**text, **section_text}, ATTACKS)
+    assert resolved.errors == []
+    if message is None:
+        assert len(Study(resolved.values, ATTACKS).pool_runs) == count
+    else:
+        with pytest.raises(InputError, match=message):
+            Study(resolved.values, ATTACKS)

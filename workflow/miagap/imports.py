@@ -156,6 +156,11 @@ def _list_tf_privacy(folder: Path, settings: Mapping[str, Any]) -> _Listed:
 
 
 def _list_lira_pytorch(folder: Path, settings: Mapping[str, Any]) -> _Listed:
+    if isinstance(settings["epoch"], int):
+        raise InputError(
+            f"import.epoch: {settings['epoch']} is not known, for format lira-pytorch has no "
+            "epochs; leave the key out"
+        )
     places = [place for place in _folders(folder, "*", "lira-pytorch") if any(place.glob("*.npy"))]
     if not places:
         raise InputError(f"import.path: {folder} has no <id>/logits.npy")
@@ -215,7 +220,8 @@ _LISTERS: dict[str, Callable[[Path, Mapping[str, Any]], _Listed]] = {
 
 def _folders(folder: Path, pattern: str, layout: str) -> list[Path]:
     found = sorted(
-        (place for place in folder.glob(pattern) if place.is_dir()), key=lambda p: _natural(p.name)
+        (p for p in folder.glob(pattern) if p.is_dir() and not p.name.startswith(".")),
+        key=lambda p: _natural(p.name),
     )
     if not found:
         raise InputError(f"import.path: {folder} has no folder {pattern} (format {layout})")
@@ -268,7 +274,12 @@ def _targets(
             raise InputError(
                 f"import.targets: no model {name} in the folder; there is {', '.join(near)}"
             )
-    return tuple(by_name[name] for name in wanted)
+    return tuple(dict.fromkeys(by_name[name] for name in wanted))
+
+
+def _first_file(source: Imported) -> str:
+    """Return the first model's file at the first checkpoint, to which others are held."""
+    return next(iter(source.models.values()))[0].logits[source.checkpoints[0]]
 
 
 def size(source: Imported) -> Size:
@@ -277,7 +288,7 @@ def size(source: Imported) -> Size:
     Raises:
         InputError: the file is missing or damaged, or not of the layout.
     """
-    path = next(iter(source.models.values()))[0].logits[source.checkpoints[0]]
+    path = _first_file(source)
     if source.layout == "parquet":
         samples, schema = artifacts.read_header(path, ["logits", "phi"])
         queries, classes = (_list_size(schema, path, name) for name in ("phi", "logits"))
@@ -341,7 +352,15 @@ def read_membership(models: Sequence[ImportedModel]) -> tuple[np.ndarray, np.nda
     member = np.stack(rows)
     times = member.sum(axis=0)
     apart = (times == 0).sum() > (times == 1).sum()
-    return member, (times == 0) if apart else np.zeros(times.size, np.bool_)
+    reserve = (times == 0) if apart else np.zeros(times.size, np.bool_)
+    for model, own in zip(models, member[:, ~reserve], strict=True):
+        if own.all():
+            raise InputError(
+                f"{model.keep or next(iter(model.logits.values()))}: members are all samples that "
+                "any model was trained on, so that attacks have no known non-members of it; "
+                "models must be trained on different samples"
+            )
+    return member, reserve
 
 
 def read_model(
@@ -361,10 +380,11 @@ def read_model(
     """
     path = model.logits[checkpoint]
     if source.layout == "parquet":
-        return _own_table(path, member)
+        return _own_table(source, path, member)
     logits = _answers(path, source.layout)
     labels = read_labels(source)
     n, queries, classes = logits.shape
+    _require_same_size(source, path, queries, classes)
     if not n == labels.size == member.size:
         raise InputError(
             f"{path}: {n} samples, but {source.labels} has {labels.size} labels and {model.keep} "
@@ -412,6 +432,8 @@ def _load(path: str) -> np.ndarray:
         raise InputError(f"{path}: file not found") from error
     except (OSError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0]
+        if "pickle" in reason:  # what NumPy says of any bytes that it does not know
+            reason = "no .npy file, or one of Python objects, which are not read"
         raise InputError(f"{path}: not a whole .npy file of numbers ({reason})") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: an archive of arrays, expected one array (.npy)")
@@ -454,9 +476,26 @@ def _own_column(path: str, name: str, dtype: type) -> np.ndarray:
     return values
 
 
-def _own_table(path: str, member: np.ndarray) -> pa.Table:
+def _require_same_size(source: Imported, path: str, queries: int, classes: int) -> None:
+    """Raise InputError unless a model was asked as the first of the folder was."""
+    first, expected = _first_file(source), size(source)
+    if (queries, classes) != (expected.queries, expected.classes):
+        raise InputError(
+            f"{path}: {queries} queries and {classes} classes, but {first} has "
+            f"{expected.queries} and {expected.classes}; all models must be asked alike"
+        )
+
+
+def _own_table(source: Imported, path: str, member: np.ndarray) -> pa.Table:
     """Return a table of our own layout, checked."""
     table = artifacts.read_parquet(path, _COLUMNS)
+    for name in _COLUMNS:
+        if table[name].null_count:
+            raise InputError(f"{path}: {name} is empty for {table[name].null_count} samples")
+    widths = [_list_size(table.schema, path, name) for name in ("phi", "loss", "logits")]
+    if widths[0] != widths[1]:
+        raise InputError(f"{path}: phi of {widths[0]} queries, loss of {widths[1]}")
+    _require_same_size(source, path, widths[0], widths[2])
     for name in ("logits", "phi", "loss"):
         width = _list_size(table.schema, path, name)
         values = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
@@ -464,9 +503,19 @@ def _own_table(path: str, member: np.ndarray) -> pa.Table:
     ids = table["sample_id"].to_numpy()
     if not np.array_equal(ids, np.arange(len(ids))):
         raise InputError(f"{path}: sample_id does not count from 0")
+    _check_labels(source, path, table["label"].to_numpy(), widths[2])
     if not np.array_equal(table["member"].to_numpy(), member):
         raise InputError(f"{path}: member differs between this model's checkpoints")
     return table
+
+
+def _check_labels(source: Imported, path: str, labels: np.ndarray, classes: int) -> None:
+    """Raise InputError unless labels of our own layout are those of the first model's file."""
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise InputError(f"{path}: label must be integers from 0 to {classes - 1}")
+    first = _first_file(source)
+    if not np.array_equal(labels, artifacts.read_parquet(first, ["label"])["label"].to_numpy()):
+        raise InputError(f"{path}: other labels than in {first}; models must share their samples")
 
 
 def _lists(values: np.ndarray) -> pa.FixedSizeListArray:

@@ -99,6 +99,27 @@ class Study:
                 f"attacks: {named} must be measured on the models, which an imported study has "
                 "not; leave the attacks out that need it"
             )
+        if self.imported:
+            self._require_models(len(self.imported.runs), values["import"]["path"])
+
+    def _require_models(self, count: int, path: str) -> None:
+        """Raise InputError if imported models are too few for an attack, however they are split.
+
+        Thresholds are set on a model that is attacked without itself and without the target.
+        """
+        for name, entry in self.values["attacks"].items():
+            least = 2 * self.methods[entry["method"]].least_models + 2
+            if count < least:
+                raise InputError(
+                    f"import.path: {path} holds {count} models, and attack {name} needs {least} "
+                    "or more; leave the attack out or import more"
+                )
+        wanted = self.values["calibration_models"]
+        if wanted > count - 1:
+            raise InputError(
+                f"calibration_models: {wanted} shadow models are wanted, and {path} holds {count} "
+                "models, one of them the target; lower it"
+            )
 
     # --- models ---------------------------------------------------------------------
 

@@ -174,7 +174,7 @@ def _check_counts(problem: Problem, groups: list[Group], plan: _Plan) -> None:
                 raise InputError(
                     f"attacks.{problem.name}: variance: {kind} needs at least {need} {side} "
                     f"shadow models of every sample, and one sample keeps {count.min()} of "
-                    f"{group.kept.size}; raise splits.count"
+                    f"{group.kept.size}; raise splits.count or import more models"
                     + ("" if plan.fixed else " or set variance: fixed")
                 )
 
@@ -240,7 +240,7 @@ def _fixed_deviations(
     if not plan.compat and not np.all(variance > 0):
         raise InputError(
             f"attacks.{problem.name}: variance: fixed finds no spread among shadow models of any "
-            "sample; raise splits.count"
+            "sample; raise splits.count or import more models"
         )
     return [list(np.sqrt(row)) for row in variance]
 

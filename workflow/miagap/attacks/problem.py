@@ -132,7 +132,7 @@ class Problem:
         if out.all():
             raise InputError(
                 f"attacks.{self.name}: no shadow model is left for pair {pairs[0]} of splits; "
-                "raise splits.count"
+                "raise splits.count or import more models"
             )
         kept, excluded = np.flatnonzero(~out), np.flatnonzero(out)
         group = Group(

@@ -154,7 +154,8 @@ def calibration_models(shadows: Signals, pair: int, count: int) -> np.ndarray:
     if index.size < count:
         raise InputError(
             f"calibration_models: {count} shadow models are wanted and {index.size} belong to "
-            "other pairs than the target; lower calibration_models or raise splits.count"
+            "other pairs than the target; lower calibration_models, raise "
+            "splits.count or import more models"
         )
     behind = shadows.pair[index] < pair
     order = np.lexsort((shadows.split[index], shadows.seed[index], shadows.pair[index], behind))
