@@ -101,25 +101,26 @@ def extract(
         ``member`` bool, ``logits`` fixed-size list of float32 (classes), ``phi`` and
         ``loss`` fixed-size lists of float64 (queries).
     """
-    n = len(pool)
-    logits = np.empty((n, pool.num_classes), np.float32)
-    phi = np.empty((n, len(queries)), np.float64)
-    loss = np.empty((n, len(queries)), np.float64)
     numerics = numerics or Numerics(pool.images.device, "float32")
     batch_size = batch_size or numerics.inference_batch
+    n, device = len(pool), pool.images.device
+    # Filled on the device and copied to the host once: a GPU is not waited for in between.
+    logits = torch.empty((n, pool.num_classes), device=device)
+    phi = torch.empty((n, len(queries)), dtype=torch.float64, device=device)
+    loss = torch.empty_like(phi)
     model = for_inference(model)
     with torch.inference_mode(), numerics.autocast():
         for start in range(0, n, batch_size):
             rows = slice(start, min(start + batch_size, n))
             images, labels = pool.normalize(pool.images[rows]), pool.labels[rows]
-            for column, query in enumerate(queries):
+            for number, query in enumerate(queries):
                 view = apply_query(images, query)
                 answers = model(view.contiguous(memory_format=torch.channels_last)).float()
-                values = phi_and_loss(answers, labels)
-                phi[rows, column], loss[rows, column] = (v.cpu().numpy() for v in values)
-                if column == 0:
-                    logits[rows] = answers.cpu().numpy()
-    return _table(pool.labels.cpu().numpy(), member, logits, phi, loss)
+                phi[rows, number], loss[rows, number] = phi_and_loss(answers, labels)
+                if number == 0:
+                    logits[rows] = answers
+    found = (tensor.cpu().numpy() for tensor in (pool.labels, logits, phi, loss))
+    return _table(member, *found)
 
 
 def extract_checkpoint(
@@ -136,7 +137,7 @@ def extract_checkpoint(
 
 
 def _table(
-    labels: np.ndarray, member: np.ndarray, logits: np.ndarray, phi: np.ndarray, loss: np.ndarray
+    member: np.ndarray, labels: np.ndarray, logits: np.ndarray, phi: np.ndarray, loss: np.ndarray
 ) -> pa.Table:
     columns = {
         "sample_id": column(np.arange(len(labels), dtype=np.int32)),
