@@ -12,6 +12,7 @@ help:  ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 run: $(VENV)/.run  ## Run the study of CONFIG (default: config.yaml), then make its report.
+	@$(BIN)/python -m miagap.config $(CONFIG)
 	@$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $$(test -t 1 && echo --logger rich || echo --quiet rules)
 	@$(BIN)/python workflow/make_report.py --configfile $(CONFIG)
 

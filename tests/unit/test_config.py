@@ -10,6 +10,7 @@ import yaml
 
 from miagap import config
 from miagap.attacks.registry import ATTACKS
+from miagap.config import __main__
 from miagap.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -375,8 +376,8 @@ def test_load_finds_keys_given_twice(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("training:\n  epochs: 60\n  epochs: 70\nseed: 1\ntechniques: {a: {}, a: {}}\n")
     assert config.load(path).errors == [
-        "mine.yaml: training.epochs: given twice, in lines 2 and 3; keep one",
-        "mine.yaml: techniques.a: given twice, in lines 5 and 5; keep one",
+        f"{path}: training.epochs: given twice, in lines 2 and 3; keep one",
+        f"{path}: techniques.a: given twice, in lines 5 and 5; keep one",
     ]
 
 
@@ -402,6 +403,26 @@ def test_load_of_what_is_no_config(tmp_path, content, words):
     with pytest.raises(InputError, match=words) as caught:
         config.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read_are_named_before_anything_runs(tmp_path):
+    texts = {"good": "seed: 1", "empty": "", "broken": "a: [1", "twice": "seed: 1\nseed: 2"}
+    paths = {name: str(tmp_path / f"{name}.yaml") for name in (*texts, "gone")}
+    for name, text in texts.items():
+        Path(paths[name]).write_text(text)
+    lines = __main__.unreadable(list(paths.values()))
+    assert [line.split(":")[0] for line in lines] == [
+        paths[name] for name in ("empty", "broken", "twice", "gone")
+    ]
+
+
+def test_an_unknown_palette_is_found_before_models_are_trained():
+    found = config.resolve({"figures": {"palette": "viridiss"}}).errors
+    assert found == [
+        "config.yaml: figures.palette: expected colorblind or a colour map such as tab10, "
+        'got "viridiss"; did you mean "viridis"?'
+    ]
+    assert not config.resolve({"figures": {"palette": "viridis"}}).errors
 
 
 def test_load_of_a_missing_file(tmp_path):

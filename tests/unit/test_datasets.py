@@ -58,6 +58,7 @@ def test_classes_are_numbered_in_the_order_given(npz):
     ("classes", "message"),
     [
         (["cow", "aunt"], "no class 'aunt' in .*animals.npz; did you mean 'ant'"),
+        (["cow", "zzz"], "no class 'zzz' in .*; its classes are ant, "),
         ([0, 3], "no class 3 in .*expected 0 to 2"),
         (["cow"], "at least two classes"),
         (["cow", 2], "each of them once"),

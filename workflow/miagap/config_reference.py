@@ -49,7 +49,9 @@ is particular to its study. `config.yaml` is the default study; another one is c
 - `on`, `off`, `yes`, `no` and `null` are no text in YAML: as names of techniques or attacks they
   need quotes, and so do names that are numbers.
 - `none:` with nothing behind it is an empty mapping, all defaults.
-- A key that stands twice in a file: YAML readers keep the last.
+- A key that stands twice in a file is an error, since YAML readers keep the last without a word.
+- Snakemake reads the file first, and of one that is no YAML it says only that. Where it is not,
+  `python -m miagap.config my-study.yaml` says, with the line; `make run` asks it.
 
 All that is wrong with a config is reported at once, one line for each key, before anything runs.
 """

@@ -79,7 +79,7 @@ def load(path: FilePath | str, known_attacks: Mapping[str, AttackMethod] | None 
         InputError: the file is missing or no YAML mapping.
     """
     path = FilePath(path)
-    resolved = resolve(read_yaml(path), known_attacks, label=path.name)
+    resolved = resolve(read_yaml(path), known_attacks, label=str(path))
     errors = duplicate_keys(path) + resolved.errors
     return Resolved(resolved.values, errors, resolved.warnings)
 

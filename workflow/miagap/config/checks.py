@@ -209,6 +209,19 @@ def _calibration_models(values: Values) -> Iterator[Problem]:
         yield Problem(("calibration_models",), message, depends)
 
 
+def _palette(values: Values) -> Iterator[Problem]:
+    """A figure is drawn when all models are trained: too late to learn of its colours."""
+    palette = values["figures"]["palette"]
+    if palette == "colorblind":
+        return
+    from matplotlib import colormaps  # slow to load, and few studies name a map
+
+    if palette not in colormaps:
+        hint = did_you_mean(palette, colormaps, "matplotlib's colour maps")
+        message = f"expected colorblind or a colour map such as tab10, got {show(palette)}{hint}"
+        yield Problem(("figures", "palette"), message)
+
+
 ERROR_CHECKS: tuple[Check, ...] = (
     _dataset_path,
     _protocol_enabled,
@@ -227,6 +240,7 @@ ERROR_CHECKS: tuple[Check, ...] = (
     _attackers_known,
     _calibration_models,
     _headline_attack,
+    _palette,
 )
 
 

@@ -19,11 +19,11 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     try:
         content = yaml.safe_load(_text(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path.name}: {_where(error)}") from error
+        raise InputError(f"{path}: {_where(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise InputError(f"{path.name}: expected keys and values (key: value) at the top")
+        raise InputError(f"{path}: expected keys and values (key: value) at the top")
     return content
 
 
@@ -36,9 +36,9 @@ def duplicate_keys(path: Path | str) -> list[str]:
     try:
         root = yaml.compose(_text(path), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path.name}: {_where(error)}") from error
+        raise InputError(f"{path}: {_where(error)}") from error
     return [
-        f"{path.name}: {name}: given twice, in lines {first} and {second}; keep one"
+        f"{path}: {name}: given twice, in lines {first} and {second}; keep one"
         for name, first, second in _duplicates(root, "", set())
     ]
 

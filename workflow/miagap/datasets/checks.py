@@ -73,7 +73,7 @@ def _check_arrays(pool: Pool) -> None:
         )
     classes = len(pool.class_names)
     if classes < 2:
-        raise InputError(f"dataset {name}: {classes} class, expected at least 2")
+        raise InputError(f"dataset {name}: {classes} class, expected at least 2 to tell apart")
     if len(set(pool.class_names)) != classes:
         raise InputError(f"dataset {name}: a class name occurs twice; rename it in the data")
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))

@@ -13,6 +13,8 @@ from miagap.datasets.source import Source
 from miagap.errors import InputError
 from miagap.pool import Pool
 
+_SHOWN = 12  # class names in a message
+
 READERS: dict[str, Callable[[DatasetSettings], Source]] = {
     "digits": digits.read,
     "cifar10": cifar.reader(cifar.CIFAR10),
@@ -81,10 +83,10 @@ def _class_index(entry: str | int, source: Source) -> int:
         )
     if entry in names:
         return names.index(entry)
-    near = difflib.get_close_matches(entry, names, n=1, cutoff=0.0)[0]
-    raise InputError(
-        f"`dataset.classes`: no class {entry!r} in {source.where}; did you mean {near!r}?"
-    )
+    near = difflib.get_close_matches(entry, names, n=1)
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    hint = f"did you mean {near[0]!r}?" if near else f"its classes are {shown}"
+    raise InputError(f"`dataset.classes`: no class {entry!r} in {source.where}; {hint}")
 
 
 def _draw_per_class(
