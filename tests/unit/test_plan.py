@@ -174,3 +174,16 @@ def test_what_was_not_measured_is_called_so_until_jobs_have_run():
     known = estimated(throughput.calibrated(found.device, 9000.0))
     text = plan.describe(known, "A100", plan.plan_stages(jobs, {}), 2, keep_models=True)
     assert "NOT measured" not in text and "plan.images_per_second" not in text
+
+
+def test_blocks_are_named_by_the_checkpoints_in_which_they_differ():
+    early = {"training": {"epochs": 2, "checkpoints": [1, 2]}}
+    many = {"training": {"epochs": 40, "checkpoints": list(range(1, 41))}}
+    crop = {"augmentations": ["crop"]}
+    techniques = {"a+b": crop, "a_b": {**crop, **early}, "a-b": {**crop, **many}}
+    blocks = made(techniques=techniques, splits={"count": 16}).blocks
+    names = [block.name for block in blocks if block.runs[0][1] == 0]
+    assert names[:2] == ["seed0_split0to7_at_10_30_60", "seed0_split0to7_at_1_2"]
+    assert names[2].startswith("seed0_split0to7_at_1to40_")
+    assert all(name.isidentifier() for name in names)
+    assert made().blocks[0].name == "seed0_split0to7"

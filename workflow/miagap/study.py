@@ -7,7 +7,6 @@ reruns what it changes and no more.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from miagap import imports
 from miagap.artifacts import canonical_json
 from miagap.attacks.base import Measurement
 from miagap.attacks.registry import Attack, measurements, needs, parse
+from miagap.digest import text_digest
 from miagap.errors import InputError
 from miagap.names import BEST, FIXED_SPLIT, LEAVE_ONE_OUT, run_name
 
@@ -206,13 +206,13 @@ class Study:
         runs.extend(chunks(self.extra_runs, size))
         found = []
         for checkpoints, techniques in by_checkpoints.items():
-            suffix = "" if len(by_checkpoints) == 1 else f"_{techniques[0]}"
+            suffix = "" if len(by_checkpoints) == 1 else f"_at_{_saved(checkpoints)}"
             for block in runs:
                 spans = [
                     _span("seed", [s for s, _ in block]),
                     _span("split", [s for _, s in block]),
                 ]
-                name = re.sub(r"\W", "_", "_".join(spans) + suffix)
+                name = "_".join(spans) + suffix
                 found.append(Block(name, tuple(techniques), block, checkpoints))
         return found
 
@@ -440,6 +440,14 @@ def table_names(study: Study) -> list[str]:
     found += ["attack_comparison", "decisions", "claims"]
     seeds = {seed for seed, _ in study.targets(study.protocols[0])}
     return [*found, "stability"] if len(study.techniques) > 1 or len(seeds) > 1 else found
+
+
+def _saved(checkpoints: Sequence[str]) -> str:
+    """Name a set of checkpoints: ``2_6_18``; a long one by its ends and a digest."""
+    text = "_".join(checkpoints)
+    if len(text) <= 24:
+        return text
+    return f"{checkpoints[0]}to{checkpoints[-1]}_{text_digest(text)[:4]}"
 
 
 def _span(word: str, numbers: Sequence[int]) -> str:
