@@ -125,13 +125,14 @@ def class_thresholds(problem: Problem, group: Group, shadow: np.ndarray) -> np.n
     outside, inside = problem.sides(group)
     values, counted = shadow[group.kept], outside | inside
     used = np.flatnonzero(problem.used)
-    overall = best_threshold(*_counted(values, inside, counted, used))
-    thresholds = np.full(int(problem.labels.max()) + 1, overall)
+    thresholds = np.full(int(problem.labels.max()) + 1, np.nan)
     for label in np.unique(problem.labels[used]):
         columns = used[problem.labels[used] == label]
         of_class, inside_class = _counted(values, inside, counted, columns)
         if inside_class.any() and not inside_class.all():
             thresholds[label] = best_threshold(of_class, inside_class)
+    if np.isnan(thresholds).any():
+        thresholds[np.isnan(thresholds)] = best_threshold(*_counted(values, inside, counted, used))
     return thresholds
 
 
@@ -154,7 +155,7 @@ def best_threshold(scores: np.ndarray, member: np.ndarray) -> float:
         scores: float64 (k,).
         member: bool (k,), with both values present.
     """
-    order = np.argsort(scores, kind="stable")
+    order = np.argsort(scores)  # equal scores are one step, whatever their order
     ordered, inside = scores[order], member[order]
     members = int(inside.sum())
     outsiders = len(inside) - members
