@@ -95,8 +95,20 @@ def test_predictive_value_by_hand():
     # 1 of 100 is a member; named are 0.2 of members and 0.001 of the others
     assert metrics.ppv(0.2, 0.001, 0.01) == pytest.approx(0.002 / (0.002 + 0.00099))
     row = metrics.evaluate(np.r_[np.ones(10), np.zeros(5000)], np.arange(5010) < 50)
-    assert row["ppv_at_prior_0.5"] == pytest.approx(0.2 / 0.201)
+    # 4 of 4960 non-members may pass: of new ones 5 / 4961 are expected to
+    assert row["ppv_at_prior_0.5"] == pytest.approx(0.2 / (0.2 + 5 / 4961))
     assert row["ppv_at_prior_0.5_lo"] < row["ppv_at_prior_0.5"] < row["ppv_at_prior_0.5_hi"]
+
+
+def test_predictive_value_of_an_attack_that_knows_nothing_is_the_prior():
+    rng = np.random.default_rng(3)
+    found = 0.0
+    for _ in range(3000):  # 0.1% of 200 is not one sample: the plain formula gives 83%
+        ranked = metrics.rank_groups(rng.normal(size=200), rng.normal(size=200))
+        found += metrics.ranked_tpr_at_fpr(ranked, 0.001).tpr / 3000
+    assert found == pytest.approx(1 / 201, rel=0.1)
+    row = metrics.evaluate(np.r_[np.ones(1), np.zeros(400)], np.arange(401) < 201)
+    assert row["ppv_at_prior_0.5"] == pytest.approx(0.5, abs=0.001)
 
 
 def test_reserve_counts_nowhere():

@@ -162,7 +162,8 @@ def decisions(study: StudyResults) -> Table:
     frame = _by_technique_and_attack(study, frame)
     display = pd.DataFrame({"Technique": frame["technique"], "Attack": frame["attack"]})
     for value in values:
-        display[_DECISIONS[value]] = _interval_column(frame, value)
+        mark = _dagger(study, "tpr_at_fpr_0.001") if value.startswith("ppv") else ""
+        display[_DECISIONS[value]] = _interval_column(frame, value, mark)
     display["Targets"] = frame["n_targets"].astype(str)
     notes = (
         *_notes(study),
@@ -170,7 +171,9 @@ def decisions(study: StudyResults) -> Table:
         "over the targets of which the attack names somebody. Bound: at the threshold that the "
         "target's own ground truth favours, which no attacker has.",
         "PPV: positive predictive value at 0.1% FPR, the share of members among those named, where "
-        "that share of all candidates are members.",
+        "that share of all candidates are members; false positives at the rate expected of new "
+        f"non-members, so that an attack that knows nothing has the prior. {DAGGER} Less than one "
+        "non-member of a target: not resolved.",
     )
     return Table("Decisions: what naming a sample a member is worth", frame, display, notes)
 
