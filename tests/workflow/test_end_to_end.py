@@ -105,7 +105,7 @@ def test_files_say_what_they_are(results: Path, name: str, identity: dict[str, s
 
 
 def test_every_table_and_figure_is_there(results: Path) -> None:
-    names = ["augmentation", "early_stopping", "attack_comparison", "claims"]
+    names = ["augmentation", "early_stopping", "attack_comparison", "decisions", "claims"]
     for name in names:
         for form in ("csv", "md", "tex", "html"):
             assert (results / f"tables/{name}.{form}").stat().st_size > 0
