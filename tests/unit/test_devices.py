@@ -1,6 +1,6 @@
 """Every device of this machine gives what the CPU gives, and the same bits again.
 
-Where there is a GPU: ``python -m pytest tests/unit/test_devices.py tests/unit -k "cuda"``.
+Where there is a GPU, all of its tests: ``python -m pytest tests/unit -k cuda``.
 """
 
 import numpy as np
