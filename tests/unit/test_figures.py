@@ -13,7 +13,6 @@ from matplotlib.text import Text
 import synthetic_study
 from miagap import figures, reference
 from miagap.errors import InputError
-from miagap.figures import roc
 from miagap.study import available_figures
 
 STYLE = figures.Style()
@@ -137,23 +136,6 @@ def test_panels_of_attacks_share_axes_and_one_legend(study):
     assert labels[: len(synthetic_study.ATTACKS)] == list(synthetic_study.ATTACKS)
 
 
-def test_many_attacks_share_a_colour_by_family(study):
-    rows = study.metrics[study.metrics["attack"] == "lira_online"]
-    curves = study.roc[study.roc["attack"] == "lira_online"]
-    names = [f"attack_{place}" for place in range(14)]
-    many = dataclasses.replace(
-        study,
-        metrics=pd.concat([rows.assign(attack=name) for name in names]),
-        roc=pd.concat([curves.assign(attack=name) for name in names]),
-        families={name: f"family {place % 4}" for place, name in enumerate(names)},
-        headline_attack="attack_0",
-    )
-    figure = figures.draw("roc_attacks", many, STYLE)
-    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    assert len({lines[name].get_color() for name in names}) == 4
-    assert lines["attack_0"].get_linestyle() != lines["attack_4"].get_linestyle()
-
-
 def test_ten_techniques_differ_in_colour_and_marker(study):
     axes = _axes(figures.draw("roc_techniques", study, STYLE))
     lines = [line for line in axes.get_lines() if line.get_label() in TECHNIQUES]
@@ -222,12 +204,26 @@ def test_an_attacker_is_drawn_once_and_all_others_where_the_target_has_no_techni
     assert "does not know\n(trains with all)" in labels
 
 
-def test_attacks_of_a_large_family_all_look_different(study):
+def test_of_many_attacks_each_family_shows_its_strongest(study):
     names = [f"attack_{place}" for place in range(12)]
     families = {name: "one" if place < 8 else "two" for place, name in enumerate(names)}
-    changed = dataclasses.replace(study, families=families)
-    looks = roc._attack_looks(changed, names, STYLE)
-    assert len({str(look) for look in looks.values()}) == len(names)
+    rows = study.roc[study.roc["attack"] == "lira_online"]
+    rates = [column for column in rows if column.startswith(("tpr", "pooled_tpr"))]
+    copies = []
+    for name in names:
+        copy = rows.assign(attack=name)
+        copy[rates] *= 1.0 if name in ("attack_3", "attack_9") else 0.5
+        copies.append(copy)
+    metrics = [study.metrics.assign(attack=name) for name in names]
+    many = dataclasses.replace(
+        study, roc=pd.concat(copies), metrics=pd.concat(metrics), families=families
+    )
+    figure = figures.draw("roc_attacks", many, STYLE)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:2] == ["one: attack_3", "two: attack_9"]
+    assert "thin: the family's other attacks" in labels
+    thin = [line for line in figure.axes[0].lines if line.get_linewidth() == 0.5]
+    assert len({line.get_color() for line in thin}) == 2
 
 
 def test_available_follows_the_config():

@@ -10,7 +10,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from miagap.errors import InputError
-from miagap.figures import matrix, roc, scatter
+from miagap.figures import attack_panels, matrix, roc, scatter
 from miagap.figures.style import Style, write, write_all
 from miagap.results import StudyResults
 
@@ -27,7 +27,7 @@ FIGURES: dict[str, Drawing] = {
     "attacker_matrix": matrix.attackers,
     "attack_comparison": matrix.attacks,
     "family_comparison": matrix.families,
-    "roc_attacks": roc.attack_panels,
+    "roc_attacks": attack_panels.attack_panels,
 }
 """Name -> function of figures that a study has once."""
 

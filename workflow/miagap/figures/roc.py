@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -19,16 +18,20 @@ _CHANCE = "#8A8A8A"
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve: rows of the ROC table, its label and its looks."""
+    """One curve: rows of the ROC table, its label and its looks.
+
+    A ``light`` one stands behind the others: thin, without its interval.
+    """
 
     rows: pd.DataFrame
     label: str
     color: Any
     line: Any
     marker: str
+    light: bool = False
 
 
-def _select(study: StudyResults, **where: str) -> pd.DataFrame:
+def select(study: StudyResults, **where: str) -> pd.DataFrame:
     """Return points of curves: the mean over targets, and beyond its resolution the pooled rate.
 
     The column ``pooled`` says which of the two a point is.
@@ -43,7 +46,7 @@ def _select(study: StudyResults, **where: str) -> pd.DataFrame:
     return rows[rows["tpr"].notna()]
 
 
-def _floor(curves: Sequence[Curve], left: float) -> float:
+def floor_of(curves: Sequence[Curve], left: float) -> float:
     """Return the lower end of the rate axis: a decade that holds chance and all positive rates."""
     shown = [curve.rows[(curve.rows["tpr"] > 0) & (curve.rows["fpr"] >= left)] for curve in curves]
     lowest = min([left, *(float(rows["tpr"].min()) for rows in shown if len(rows))])
@@ -58,16 +61,19 @@ def _marked(fpr: np.ndarray, place: int, count: int) -> list[int]:
     return sorted({int(np.abs(np.log(fpr) - np.log(value)).argmin()) for value in inside})
 
 
-def _draw_curve(axes: Axes, curve: Curve, floor: float, place: int, count: int) -> bool:
+def draw_curve(axes: Axes, curve: Curve, floor: float, place: int, count: int) -> bool:
     """Draw a curve with its interval; return whether some of its rates are zero."""
     for pooled in (True, False):
         rows = curve.rows[curve.rows["pooled"] == pooled]
         if not len(rows):
             continue
         fpr, tpr = rows["fpr"].to_numpy(), rows["tpr"].to_numpy()
+        looks: dict[str, Any] = {"color": curve.color, "linestyle": curve.line}
+        if curve.light:
+            axes.plot(fpr, tpr.clip(floor), **looks, linewidth=0.5, alpha=0.6, zorder=1.5)
+            continue
         low, high = (rows[end].to_numpy().clip(floor) for end in ("tpr_lo", "tpr_hi"))
         axes.fill_between(fpr, low, high, color=curve.color, alpha=0.16, linewidth=0)
-        looks: dict[str, Any] = {"color": curve.color, "linestyle": curve.line}
         if pooled:
             looks |= {"linewidth": 0.7}
         else:
@@ -76,14 +82,14 @@ def _draw_curve(axes: Axes, curve: Curve, floor: float, place: int, count: int) 
         axes.plot(fpr, tpr.clip(floor), **looks)
     left = axes.get_xlim()[0]
     zero = curve.rows[(curve.rows["tpr"] <= 0) & (curve.rows["fpr"] >= left)]
-    if len(zero):
+    if len(zero) and not curve.light:
         # The largest false-positive rate at which nothing is found yet.
         last = float(zero["fpr"].max())
         axes.plot(last, floor, marker=ZERO_MARKER, color=curve.color, clip_on=False, zorder=5)
-    return bool(len(zero))
+    return bool(len(zero)) and not curve.light
 
 
-def _frame(axes: Axes, study: StudyResults, left: float, floor: float) -> None:
+def frame(axes: Axes, study: StudyResults, left: float, floor: float) -> None:
     """Draw chance, the headline rate and the rates that one target cannot resolve."""
     axes.set(xscale="log", yscale="log", xlim=(left, 1.0), ylim=(floor, 1.0))
     log_percent(axes.xaxis)
@@ -106,7 +112,7 @@ def _frame(axes: Axes, study: StudyResults, left: float, floor: float) -> None:
         )
 
 
-def _left(study: StudyResults, curves: Sequence[Curve]) -> float:
+def left_of(study: StudyResults, curves: Sequence[Curve]) -> float:
     """Return the smallest rate on the axis: a decade below one target's resolution at most."""
     first = min((float(curve.rows["fpr"].min()) for curve in curves), default=study.smallest_fpr)
     return min(max(first, study.smallest_fpr / 10), study.smallest_fpr, study.headline_fpr / 1.5)
@@ -118,11 +124,11 @@ def _curves(study: StudyResults, curves: Sequence[Curve], style: Style, title: s
     lines = sum(1 + curve.label.count("\n") for curve in curves) + 6
     figure = style.figure(max(0.62 * style.width, 0.6 + lines * 1.62 * style.small / 72))
     axes = figure.add_subplot()
-    left = _left(study, curves)
-    floor = _floor(curves, left)
-    _frame(axes, study, left, floor)
+    left = left_of(study, curves)
+    floor = floor_of(curves, left)
+    frame(axes, study, left, floor)
     count = len(curves)
-    zero = [_draw_curve(axes, curve, floor, place, count) for place, curve in enumerate(curves)]
+    zero = [draw_curve(axes, curve, floor, place, count) for place, curve in enumerate(curves)]
     figure.suptitle(title, x=0.01, ha="left")
     order = {curve.label: -rate_at(curve.rows, study.headline_fpr) for curve in curves}
     handles, labels = axes.get_legend_handles_labels()
@@ -154,7 +160,7 @@ def techniques(study: StudyResults, style: Style) -> Figure:
     colors, lines, markers = style.colors(names), style.lines(names), style.markers(names)
     curves = []
     for name in names:
-        rows = _select(
+        rows = select(
             study,
             technique=name,
             attacker_technique=name,
@@ -174,7 +180,7 @@ def checkpoints(study: StudyResults, style: Style) -> Figure:
     lines, markers = style.lines(names), style.markers(names)
     curves = []
     for place, name in enumerate(names):
-        rows = _select(
+        rows = select(
             study,
             technique=technique,
             attacker_technique=technique,
@@ -192,7 +198,7 @@ def checkpoints(study: StudyResults, style: Style) -> Figure:
 
 def attackers(study: StudyResults, style: Style, technique: str) -> Figure:
     """Figures 3 and 4: one technique, attacked with and without knowing it."""
-    rows = _select(
+    rows = select(
         study,
         technique=technique,
         checkpoint=study.final[technique],
@@ -220,7 +226,7 @@ def attackers(study: StudyResults, style: Style, technique: str) -> Figure:
 
 def attacks(study: StudyResults, style: Style, technique: str) -> Figure:
     """Every attack on one technique's final models."""
-    rows = _select(
+    rows = select(
         study,
         technique=technique,
         attacker_technique=technique,
@@ -235,82 +241,3 @@ def attacks(study: StudyResults, style: Style, technique: str) -> Figure:
         for name in names
     ]
     return _curves(study, curves, style, f"Attacks on models trained with {technique}")
-
-
-def attack_panels(study: StudyResults, style: Style) -> Figure:
-    """Every attack on the final models of each technique: a panel each, all axes alike."""
-    known = list(study.attacks)
-    looks = _attack_looks(study, known, style)
-    panels = {}
-    for technique, checkpoint in study.final.items():
-        rows = _select(
-            study, technique=technique, attacker_technique=technique, checkpoint=checkpoint
-        )
-        panels[technique] = [
-            Curve(rows[rows["attack"] == name], name, looks[name][0], looks[name][1], "")
-            for name in known
-            if (rows["attack"] == name).any()
-        ]
-    panels = {technique: curves for technique, curves in panels.items() if curves}
-    count = len(panels)
-    columns = min(count, 2 if count in (2, 4) else 3)
-    lines = -(-count // columns)
-    legend = -(-(len(known) + 2) // 3)
-    side = style.width / columns
-    height = lines * min(0.95 * side, 3.4) + (legend + 2) * 1.6 * style.small / 72
-    figure = style.figure(height)
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    every = [curve for curves in panels.values() for curve in curves]
-    left = _left(study, every)
-    floor = _floor(every, left)
-    zero = False
-    for place, axes in enumerate(grid.flat):
-        if place >= count:
-            axes.set_visible(False)
-            continue
-        technique = list(panels)[place]
-        _frame(axes, study, left, floor)
-        for number, curve in enumerate(panels[technique]):
-            zero |= _draw_curve(axes, curve, floor, number, len(known))
-        axes.set_title(technique, fontsize=style.small, pad=3)
-        lowest, first = place + columns >= count, place % columns == 0
-        axes.tick_params(labelbottom=lowest, labelleft=first)
-        axes.set_xlabel("False-positive rate (%)" if lowest else "", fontsize=style.small)
-        axes.set_ylabel("True-positive rate (%)" if first else "", fontsize=style.small)
-    handles: dict[str, Any] = {}
-    for axes in grid.flat[:count]:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label.replace("\n", " "), handle)
-    if zero:
-        marks: dict[str, Any] = {"color": "#5A5A5A", "linestyle": "none", "marker": ZERO_MARKER}
-        handles["none found up to here"] = Line2D([], [], **marks)
-    order = sorted(handles, key=lambda label: known.index(label) if label in known else len(known))
-    figure.legend(
-        [handles[label] for label in order],
-        order,
-        loc="outside lower center",
-        ncols=min(3, count + 1),
-    )
-    figure.suptitle("Every attack on the final models of each technique", x=0.01, ha="left")
-    return figure
-
-
-def _attack_looks(
-    study: StudyResults, names: Sequence[str], style: Style
-) -> dict[str, tuple[Any, Any]]:
-    """Return colour and line of each attack; of many, attacks of one family share a colour."""
-    if len(names) <= 10:
-        colors, lines = style.colors(names), style.lines(names)
-        return {name: (colors[name], lines[name]) for name in names}
-    families = [study.families.get(name, name) for name in names]
-    colors = style.colors(list(dict.fromkeys(families)))
-    looks: dict[str, tuple[Any, Any]] = {}
-    for family in colors:
-        own = [name for name, of in zip(names, families, strict=True) if of == family]
-        lines = style.lines(own)
-        for place, name in enumerate(own):
-            # Beyond the number of line styles they come again, in a paler colour.
-            pale = 0.5 * min(1, place // style.line_styles)
-            color = np.array(to_rgb(colors[family])) * (1 - pale) + pale
-            looks[name] = (tuple(color.tolist()), lines[name])
-    return looks

@@ -66,11 +66,6 @@ class Style:
         """Size of legends, ticks and notes in points."""
         return 0.84 * self.font_size
 
-    @property
-    def line_styles(self) -> int:
-        """Number of line styles before they repeat."""
-        return len(_LINES)
-
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Apply the settings within a block."""
