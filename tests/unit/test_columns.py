@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 
-from miagap.columns import column, lists
+from miagap.columns import column, lists, matrix
 from miagap.training import history
 
 
@@ -30,6 +30,8 @@ def test_lists_hold_the_rows():
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     assert lists(values).to_pylist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
     assert lists(values[:, ::-1]).to_pylist() == [[1.0, 0.0], [3.0, 2.0], [5.0, 4.0]]
+    parts = pa.chunked_array([lists(values)[:1], lists(values)[1:]])
+    np.testing.assert_array_equal(matrix(parts), values)
 
 
 def test_history_table():

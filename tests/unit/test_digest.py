@@ -16,7 +16,7 @@ OWNERS = {
     "costs.py": {"plan"},
     "datasets": {"dataset"},
     "figures": {"figure", "figure_images"},
-    "imports.py": {"import", "membership", "plan"},
+    "imports": {"import", "membership", "plan"},
     "measurements": {"measure"},
     "metrics.py": {
         "attack",

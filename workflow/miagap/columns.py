@@ -1,10 +1,13 @@
-"""NumPy arrays as Arrow columns.
+"""NumPy arrays as Arrow columns, and lists of one size as NumPy arrays.
 
 ``pyarrow.array`` imports pandas, which the jobs that use a device have no other use for.
 """
 
 import numpy as np
 import pyarrow as pa
+
+EXTRACTED = ["sample_id", "label", "member", "logits", "phi", "loss"]
+"""Columns of a model's answers."""
 
 
 def column(values: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
@@ -23,6 +26,13 @@ def column(values: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
 def lists(values: np.ndarray) -> pa.FixedSizeListArray:
     """Return ``values`` (n, k), of a number type, as n lists of k."""
     return pa.FixedSizeListArray.from_arrays(column(values.reshape(-1)), values.shape[1])
+
+
+def matrix(lists_of_one_size: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of n lists of k numbers as an array (n, k)."""
+    values = lists_of_one_size.combine_chunks()
+    width = values.type.list_size
+    return np.asarray(values.flatten().to_numpy(zero_copy_only=False).reshape(-1, width))
 
 
 def _packed(flags: np.ndarray) -> np.ndarray:

@@ -7,16 +7,16 @@ import numpy as np
 import pyarrow as pa
 
 from miagap import artifacts
+from miagap.columns import column, lists, matrix
 from miagap.errors import InputError
 
 
 def signal_table(values: np.ndarray) -> pa.Table:
     """Return a measured signal of one model, (n, ...), as a table: sample_id, shape, values."""
     flat = np.ascontiguousarray(values).reshape(len(values), -1)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
     metadata = {f"{artifacts.PREFIX}shape".encode(): json.dumps(values.shape[1:]).encode()}
-    ids = pa.array(np.arange(len(values), dtype=np.int32))
-    return pa.table({"sample_id": ids, "signal": column}).replace_schema_metadata(metadata)
+    ids = column(np.arange(len(values), dtype=np.int32))
+    return pa.table({"sample_id": ids, "signal": lists(flat)}).replace_schema_metadata(metadata)
 
 
 def read_signal(path: str | os.PathLike[str]) -> np.ndarray:
@@ -29,5 +29,4 @@ def read_signal(path: str | os.PathLike[str]) -> np.ndarray:
     shape = artifacts.table_metadata(table).get("shape")
     if shape is None:
         raise InputError(f"{path}: not a signal; delete it and run again")
-    values = table["signal"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(table), *json.loads(shape))
+    return matrix(table["signal"]).reshape(len(table), *json.loads(shape))

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from miagap import artifacts
+from miagap.columns import EXTRACTED, matrix
 from miagap.errors import InputError
 from miagap.generalization import from_logits
 from miagap.measured import read_signal
@@ -17,7 +18,6 @@ from miagap.names import parse_run_name, run_name
 from miagap.signals import Signals
 
 _EXTRA = "extra:"
-_COLUMNS = ["sample_id", "label", "member", "logits", "phi", "loss"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def gather(
         InputError: a file is missing, broken, or of other samples, labels or queries than
             the first.
     """
-    first = artifacts.read_parquet(paths[0], _COLUMNS)
+    first = artifacts.read_parquet(paths[0], EXTRACTED)
     labels = first["label"].to_numpy().astype(np.int64)
     n, queries, classes = len(labels), _width(first, "phi"), _width(first, "logits")
     if len(reserve) != n:
@@ -69,7 +69,7 @@ def gather(
     logits = np.empty((len(paths), n, classes), dtype=np.float32) if with_logits else None
     generalization: list[dict[str, float | int | None]] = []
     for m, path in enumerate(paths):
-        table = first if m == 0 else artifacts.read_parquet(path, _COLUMNS)
+        table = first if m == 0 else artifacts.read_parquet(path, EXTRACTED)
         if not np.array_equal(table["label"].to_numpy(), labels):
             raise InputError(f"{path}: other samples or labels than {paths[0]}; extract it again")
         phi[m] = _matrix(table, "phi", queries, path).T
@@ -182,5 +182,4 @@ def _matrix(table: pa.Table, column: str, width: int, path: str) -> np.ndarray:
     """Return a fixed-size-list column as an array (n, width)."""
     if _width(table, column) != width:
         raise InputError(f"{path}: {column} has {_width(table, column)} values, expected {width}")
-    values = table[column].combine_chunks()
-    return values.flatten().to_numpy(zero_copy_only=False).reshape(len(table), width)
+    return matrix(table[column])
