@@ -20,8 +20,9 @@ from miagap.errors import InputError
 from miagap.measurements.subject import Asking, Subject
 from miagap.models import ModelSettings, for_inference
 from miagap.training.batches import Augment, epoch_batches, steps_per_epoch
-from miagap.training.loop import make_model
+from miagap.training.optimizer import Sgd
 from miagap.training.settings import TrainingSettings, learning_rate
+from miagap.training.trainer import make_model
 
 
 def measure(subject: Subject, parameters: Mapping[str, Any]) -> np.ndarray:
@@ -104,25 +105,19 @@ def distil(
     torch.manual_seed(rng_seed)
     teacher = for_inference(subject.model)
     student = make_model(model, settings, pool, numerics, rng_seed).train()
-    optimizer = torch.optim.SGD(
-        student.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
+    optimizer = Sgd(
+        student.parameters(), settings.momentum, settings.nesterov, settings.weight_decay
     )
     samples = torch.from_numpy(np.flatnonzero(learned)).to(numerics.device)
     steps = steps_per_epoch(len(samples), settings.batch_size)
     for epoch in range(1, settings.epochs + 1):
         batches = epoch_batches(pool, samples, pipeline, settings, rng_seed, epoch, torch.float32)
         for step, batch in enumerate(batches, start=(epoch - 1) * steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(settings, step, steps)
             with torch.no_grad():
                 answers = teacher(batch.images).softmax(dim=1)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             functional.cross_entropy(student(batch.images), answers).backward()
             if settings.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(student.parameters(), settings.gradient_clip)
-            optimizer.step()
+            optimizer.step(learning_rate(settings, step, steps))
     return student.eval()
