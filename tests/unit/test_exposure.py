@@ -65,12 +65,34 @@ def test_samples_without_a_score_count_in_no_target(tmp_path):
     assert found["score_in"][:2].tolist() == [3.0, 5.0]
 
 
+def test_halves_hold_whole_pairs_and_give_the_mean_rank_together(tmp_path):
+    paths = write_scores(tmp_path, seeds=(0,), splits=8)
+    table = exposure.of_files(paths, "lira", np.zeros(N, bool), 0.1, 0.95, {"technique": "none"})
+    frame = table.to_pandas()
+    for name, splits in zip(exposure.HALVES, ((0, 1, 4, 5), (2, 3, 6, 7)), strict=True):
+        files = [paths[split] for split in splits]
+        own = exposure.of_files(files, "lira", np.zeros(N, bool), 0.1, 0.95, {"technique": "none"})
+        expected = own.to_pandas()["rank_in"]
+        np.testing.assert_allclose(frame[name], expected, equal_nan=True)
+
+
+def test_models_of_one_split_are_halved_by_seed(tmp_path):
+    paths = write_scores(tmp_path, seeds=(1, 2, 3), splits=1)
+    table = exposure.of_files(paths, "lira", np.zeros(N, bool), 0.1, 0.95, {"technique": "none"})
+    frame = table.to_pandas()
+    alone = frame[frame["seed"] == 2]["rank_in"].to_numpy()
+    every = frame[frame["seed"].isna()]
+    np.testing.assert_allclose(every[exposure.HALVES[1]], alone, equal_nan=True)
+    assert frame[frame["seed"] == 2][exposure.HALVES[0]].isna().all()
+
+
 def test_stability_by_hand(tmp_path):
     (tmp_path / "b").mkdir()
     frame = pd.concat([exposed(tmp_path).to_pandas(), exposed(tmp_path / "b", "crop").to_pandas()])
     found = exposure.stability(frame, 0.95)
-    assert found["compared"].tolist() == ["techniques", "seeds", "seeds"]
-    assert found["second"].tolist() == ["crop", "none, seed 1", "crop, seed 1"]
+    assert found["compared"].tolist() == ["halves", "halves", "techniques", "seeds", "seeds"]
+    assert found["second"].tolist()[2:] == ["crop", "none, seed 1", "crop, seed 1"]
+    found = found[2:].reset_index(drop=True)
     common = frame[frame["seed"].isna()]
     a, b = (common[common["technique"] == t]["rank_in"].to_numpy()[:190] for t in ("none", "crop"))
     row = found.iloc[0]
@@ -100,7 +122,7 @@ def test_table_of_stability(tmp_path):
     study = synthetic_study.study(splits=4, replicates=50)
     given = dataclasses.replace(study, vulnerability=exposed(tmp_path).to_pandas())
     table = tables.build("stability", given)
-    assert table.display["Second"].tolist() == ["none, seed 1"]
+    assert table.display["Second"].tolist() == ["none, the other half", "none, seed 1"]
     assert "[" in table.display["Spearman's ρ"][0]
     assert "Stability" in tables.to_markdown(table)
 

@@ -16,6 +16,8 @@ from miagap.names import parse_run_name
 TOP = 0.01
 """Share of the samples that count as the most exposed."""
 GROUP = ["technique", "seed"]
+HALVES = ("rank_in_first_half", "rank_in_second_half")
+"""``rank_in`` by half of a technique's models: how far these agree bounds all other agreement."""
 
 
 def of_files(
@@ -38,10 +40,11 @@ def of_files(
 
     Returns:
         ``identity``, seed (null: all seeds together), then the columns of
-        ``summary.vulnerability``; one row a sample, once for all seeds and, of several, once for
-        each.
+        ``summary.vulnerability`` and ``HALVES`` (only with all seeds together); one row a
+        sample, once for all seeds and, of several, once for each.
     """
-    seeds = np.array([parse_run_name(Path(path).name.split(".")[0])[0] for path in paths])
+    runs = [parse_run_name(Path(path).name.split(".")[0]) for path in paths]
+    seeds = np.array([seed for seed, _ in runs])
     tables = [artifacts.read_parquet(path, ["member", attack]) for path in paths]
     scores = np.stack([table[attack].to_numpy() for table in tables]).astype(np.float64)
     member = np.stack([table["member"].to_numpy() for table in tables])
@@ -53,10 +56,35 @@ def of_files(
             scores[chosen], member[chosen], valid, fpr=fpr, confidence=confidence
         )
         n = len(columns["sample_id"])
+        halves = _half_ranks(scores, member, valid, runs) if seed is None else []
+        arrays = {**columns, **dict(zip(HALVES, halves, strict=False))}
         named = {name: pa.array([value] * n) for name, value in identity.items()}
         named["seed"] = pa.array([seed] * n, pa.int32())
-        parts.append(pa.table({**named, **columns}))
-    return pa.concat_tables(parts)
+        parts.append(pa.table({**named, **arrays}))
+    return pa.concat_tables(parts, promote_options="default")
+
+
+def _half_ranks(
+    scores: np.ndarray, member: np.ndarray, valid: np.ndarray, runs: Sequence[tuple[int, int]]
+) -> list[np.ndarray]:
+    """Return ``rank_in`` over each of two halves of the models, each float64 (n,).
+
+    Pairs of splits stay together, so that every sample is IN equally many models of either half;
+    models of one split are halved by their seed.
+    """
+    pairs = [split // 2 for _, split in runs]
+    units = pairs if len(set(pairs)) > 1 else [seed for seed, _ in runs]
+    place = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    half = np.array([place[unit] % 2 for unit in units])
+    ranks = []
+    for which in (0, 1):
+        own = half == which
+        if not own.any():
+            ranks.append(np.full(scores.shape[1], np.nan))
+            continue
+        found = summary.vulnerability(scores[own], member[own], valid[own])
+        ranks.append(found["rank_in"])
+    return ranks
 
 
 def stability(frame: pd.DataFrame, confidence: float) -> pd.DataFrame:
@@ -70,8 +98,9 @@ def stability(frame: pd.DataFrame, confidence: float) -> pd.DataFrame:
         confidence: of the intervals.
 
     Returns:
-        One row a pair: compared (techniques or seeds), first, second, n_samples, top (size of the
-        sets of most exposed), spearman, jaccard, each with _lo and _hi, and jaccard_chance.
+        One row a pair: compared (halves of a technique's models, techniques or seeds), first,
+        second, n_samples, top (size of the sets of most exposed), spearman, jaccard, each with
+        _lo and _hi, and jaccard_chance.
         Spearman's interval is Bonett and Wright's (2000), over samples; Jaccard's comes from the
         binomial interval of the number that the sets share.
     """
@@ -102,6 +131,11 @@ def _pairs(frame: pd.DataFrame) -> Iterator[tuple[str, str, str, np.ndarray, np.
     common = frame[frame["seed"].isna()]
     techniques = dict.fromkeys(common["technique"])
     ranks = {name: _ranks(common[common["technique"] == name]) for name in techniques}
+    for technique in techniques:
+        rows = common[common["technique"] == technique].sort_values("sample_id")
+        if set(HALVES) <= set(rows):
+            names = (f"{technique}, half of the models", f"{technique}, the other half")
+            yield "halves", *names, *(rows[name].to_numpy(float) for name in HALVES)
     for first, second in combinations(techniques, 2):
         yield "techniques", first, second, ranks[first], ranks[second]
     own = frame[frame["seed"].notna()]

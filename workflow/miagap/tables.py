@@ -221,6 +221,8 @@ def stability(study: StudyResults) -> Table:
         f"{study.headline_attack}, final models. Top: the {100 * exposure.TOP:g}% most exposed.",
         f"Brackets: {level} interval over samples, the trained models given; of Spearman's ρ by "
         "Bonett and Wright, of the Jaccard index from the binomial interval of the overlap.",
+        "Two halves of a technique's models agree as far as their number allows: techniques that "
+        "agree as much expose the same samples.",
     )
     return Table("Stability: are the same samples exposed?", frame, display, notes)
 
