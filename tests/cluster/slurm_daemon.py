@@ -28,10 +28,11 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontr
 CPUS, MEMORY_MB = 4, 32000
 DEADLINE = 30.0
 
+CLUSTER = "miagap-tests"
 _OURS = "# Written by miagap's tests; removed when they end."
 _SLURM_CONF = """\
 {ours}
-ClusterName=miagap
+ClusterName={cluster}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 SlurmdPort={node_port}
@@ -118,6 +119,9 @@ def stop(folder: Path) -> None:
         deadline = time.monotonic() + DEADLINE / 3
         while _jobs() and time.monotonic() < deadline:
             time.sleep(0.2)
+    for pid in _processes_of_jobs():  # a cancelled job's own Snakemake may outlive it
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     for program in ("slurmd", "slurmctld", "munged"):
         _end(folder / f"{program}.pid")
     for name in ("slurm.conf", "gres.conf", "cgroup.conf"):
@@ -133,6 +137,7 @@ def _write_settings(folder: Path) -> None:
     port, node_port = _free_port(), _free_port()
     text = _SLURM_CONF.format(
         ours=_OURS,
+        cluster=CLUSTER,
         host=host,
         port=port,
         node_port=node_port,
@@ -180,6 +185,17 @@ def _end(pid_file: Path) -> None:
 def _node_state() -> str:
     found = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True)
     return found.stdout
+
+
+def _processes_of_jobs() -> list[int]:
+    """Return the processes whose environment says that this cluster's jobs started them."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        # Processes end while one looks.
+        with contextlib.suppress(OSError):
+            if f"SLURM_CLUSTER_NAME={CLUSTER}".encode() in environment.read_bytes().split(b"\0"):
+                found.append(int(environment.parent.name))
+    return found
 
 
 def _jobs() -> str:
