@@ -10,7 +10,7 @@ from scipy.stats import norm
 from test_attacks_families import log_alpha, others, scores_of
 
 from miagap.attacks import neighbours as neighbours_module
-from miagap.attacks import networks, parse, perturbation, score_targets, white_box
+from miagap.attacks import parse, perceptrons, perturbation, score_targets, white_box
 from miagap.attacks.registry import ATTACKS, measurements
 from miagap.errors import InputError
 
@@ -152,7 +152,7 @@ def test_components_stay_separate():
     rng = np.random.default_rng(7)
     inputs, member = rng.normal(size=(1, 300, 5)), rng.random((1, 300)) < 0.5
     joined = np.repeat([0, 0, 0, 1, 1], 1)[:, None] == np.array([0, 0, 1, 1])
-    fitted = networks.fit(inputs, member, [4, 3], 5, rng, joined)
+    fitted = perceptrons.fit(inputs, member, [4, 3], 5, rng, joined)
     assert [weight.shape for weight in fitted.weights[::2]] == [(1, 5, 4), (1, 4, 3), (1, 3, 1)]
     assert (fitted.weights[0][0][~joined] == 0).all()
     assert (fitted.weights[0][0][joined] != 0).all()

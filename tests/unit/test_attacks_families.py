@@ -1,6 +1,8 @@
 """Each attack but LiRA against values by hand or a brute-force path."""
 
+import dataclasses
 import itertools
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from miagap.attacks import (
     Signals,
     networks,
     parse,
+    perceptrons,
+    posteriors,
     quantiles,
     regression,
     rmia,
@@ -76,6 +80,46 @@ def test_modified_entropy_keeps_its_digits_when_saturated():
     assert wrong == pytest.approx(-(60 - np.log(2)), rel=1e-6)
 
 
+def exact_probabilities(logits):
+    """Return p and 1 - p of every class to 60 digits."""
+    weights = [Decimal(float(z)).exp() for z in logits]
+    total = sum(weights)
+    rest = [total - weight for weight in weights]
+    return [w / total for w in weights], [r / total for r in rest]
+
+
+@pytest.mark.parametrize("spread", [0.1, 3.0, 30.0, 90.0])
+def test_statistics_of_posteriors_keep_twelve_digits(spread):
+    rng = np.random.default_rng(2)
+    logits = (spread * rng.normal(size=(40, 6))).astype(np.float32)
+    logits[0, 1] = logits[0, 4] = logits[0].max() + 1  # a tie for the first place
+    labels = rng.integers(0, 6, 40)
+    labels[::2] = logits[::2].argmax(axis=1)
+    entropy, modified, log_p = [], [], []
+    with localcontext() as context:
+        context.prec = 400
+        for row, y in zip(logits, labels, strict=True):
+            p, q = exact_probabilities(row)
+            entropy.append(float(sum(a * a.ln() for a in p)))
+            others = sum(a * b.ln() for i, (a, b) in enumerate(zip(p, q, strict=True)) if i != y)
+            modified.append(float(q[y] * p[y].ln() + others))
+            log_p.append([float(a.ln()) for a in p])
+    exact = {"rtol": 1e-12, "atol": 0}
+    np.testing.assert_allclose(posteriors.negative_entropy(logits), entropy, **exact)
+    found = posteriors.negative_modified_entropy(logits, labels)
+    np.testing.assert_allclose(found, modified, **exact)
+    np.testing.assert_allclose(posteriors.log_softmax(logits), log_p, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(posteriors.softmax(logits), np.exp(log_p), rtol=1e-12)
+
+
+def test_statistics_of_posteriors_beyond_the_range_of_exp():
+    logits = np.array([[2000.0, 0.0, 0.0], [2000.0, 0.0, 0.0]], np.float32)
+    found = posteriors.negative_modified_entropy(logits, np.array([0, 1]))
+    # The wrong class has 1 - 2 e^-2000: -(2000 + (2000 - log 2)).
+    np.testing.assert_allclose(found, [0.0, -(4000 - np.log(2))], rtol=1e-12)
+    np.testing.assert_array_equal(posteriors.negative_entropy(logits), [0.0, 0.0])
+
+
 def test_best_threshold_is_the_best_of_all():
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -103,6 +147,30 @@ def test_class_scope_subtracts_each_class_threshold():
             )
             moved = plain[target, columns] - by_class[target, columns]
             np.testing.assert_allclose(moved, expected)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_class_thresholds_are_those_of_each_group_alone(paired):
+    rng = np.random.default_rng(3)
+    signals, reserve = make_pool(rng, samples=90, classes=3, reserve_share=0.1)
+    if not paired:
+        flipped = signals.member ^ ((rng.random(signals.member.shape) < 0.2) & ~reserve)
+        signals = dataclasses.replace(signals, member=flipped)
+    lonely = (signals.labels == 2) & ~reserve
+    signals.member[:, lonely] = False  # of this class there are no members
+    tasks = tuple(Task(t, (int(signals.pair[t]),)) for t in range(4))
+    problem = Problem("a", signals, signals, tasks, reserve, 0)
+    groups = list(problem.groups())
+    found = threshold.class_thresholds(problem, groups, -signals.loss)
+    assert found.shape == (2, 3)
+    for group, own in zip(groups, found, strict=True):
+        outside, inside = problem.sides(group)
+        for label in range(3):
+            columns = ~reserve if label == 2 else ~reserve & (signals.labels == label)
+            counted = (outside | inside)[:, columns]
+            values = -signals.loss[group.kept][:, columns][counted]
+            expected = threshold.best_threshold(values, inside[:, columns][counted])
+            assert own[label] == expected
 
 
 # --- offsets ------------------------------------------------------------------------------
@@ -276,10 +344,11 @@ def test_gradients_equal_finite_differences(hidden):
     target = (rng.random((2, 8, 1)) < 0.5).astype(float)
 
     def loss():
-        z = networks._forward(inputs, weights)[-1]
+        z = perceptrons._forward(inputs, weights)[-1]
         return (np.logaddexp(0, z) - target * z).mean(axis=1).sum()
 
-    gradients = networks._gradients(inputs, target, weights)
+    gradients = [np.empty_like(weight) for weight in weights]
+    perceptrons._gradients(inputs, target, weights, gradients)
     for weight, gradient in zip(weights, gradients, strict=True):
         for index in np.ndindex(weight.shape):
             keep = weight[index]
@@ -296,11 +365,25 @@ def test_network_learns_and_logistic_regression_is_near_the_truth():
     inputs = rng.normal(size=(1, 8000, 2))
     odds = 1.5 * inputs[0, :, 0] - 0.5
     member = rng.random((1, 8000)) < 1 / (1 + np.exp(-odds))
-    fitted = networks.fit(inputs, member, 0, 20, rng)
+    fitted = perceptrons.fit(inputs, member, 0, 20, rng)
     np.testing.assert_allclose(fitted.log_odds(inputs[0], 0), odds, atol=0.45)
     ring = (np.hypot(*inputs[0].T) < 1)[None]
-    curved = networks.fit(inputs, ring, 32, 20, rng)
+    curved = perceptrons.fit(inputs, ring, 32, 20, rng)
     assert ((curved.log_odds(inputs[0], 0) > 0) == ring[0]).mean() > 0.95
+
+
+def test_adam_steps_are_those_of_the_paper():
+    rng = np.random.default_rng(12)
+    weights = rng.normal(size=5)
+    expected, m, v = weights.copy(), 0.0, 0.0
+    adam = perceptrons._Adam(weights)
+    for step in range(1, 30):
+        gradient = rng.normal(size=5)
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        corrected = np.sqrt(v / (1 - 0.999**step))
+        expected -= 0.01 * (m / (1 - 0.9**step)) / corrected
+        adam.step(gradient)
+    np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
 def test_posterior_statistics_by_hand():

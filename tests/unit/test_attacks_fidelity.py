@@ -13,7 +13,7 @@ from scipy.special import softmax
 from scipy.stats import trim_mean
 from test_attacks_families import leave_one_out, others, scores_of
 
-from miagap.attacks import networks, quantiles, regression, rmia
+from miagap.attacks import perceptrons, quantiles, regression, rmia
 from miagap.attacks.references import draw_nonmembers, group_generator
 from miagap.errors import InputError
 
@@ -256,7 +256,9 @@ def test_label_networks_are_one_per_class():
 
 def test_two_hidden_layers_are_two():
     rng = np.random.default_rng(9)
-    fitted = networks.fit(rng.normal(size=(3, 50, 4)), rng.random((3, 50)) < 0.5, [10, 10], 1, rng)
+    fitted = perceptrons.fit(
+        rng.normal(size=(3, 50, 4)), rng.random((3, 50)) < 0.5, [10, 10], 1, rng
+    )
     shapes = [weight.shape for weight in fitted.weights[::2]]
     assert shapes == [(3, 4, 10), (3, 10, 10), (3, 10, 1)]
 

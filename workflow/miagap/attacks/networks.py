@@ -18,136 +18,24 @@ per network, members and non-members alike (the ML-Leaks script: 50 epochs of Ad
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from miagap.attacks.base import Attack, Parameter, require_logits
+from miagap.attacks.perceptrons import fit
+from miagap.attacks.posteriors import negative_entropy, softmax
 from miagap.attacks.problem import Group, Problem
 from miagap.attacks.references import group_generator
-from miagap.attacks.threshold import log_softmax
 from miagap.errors import InputError
 from miagap.signals import Signals
-
-BATCH = 128
-LEARNING_RATE = 0.01
-FIRST_DECAY, SECOND_DECAY, ADAM_EPSILON = 0.9, 0.999, 1e-8
-
-
-@dataclass(frozen=True)
-class Networks:
-    """K attack networks of one shape, evaluated together.
-
-    Attributes:
-        mean, scale: float64 (K, 1, d), standardisation of the inputs.
-        weights: arrays of shape (K, in, out) and (K, 1, out), alternately.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    weights: list[np.ndarray]
-
-    def log_odds(self, inputs: np.ndarray, network: int) -> np.ndarray:
-        """Return the log odds of membership (r,) of inputs (r, d) under one network."""
-        values = (inputs - self.mean[network]) / self.scale[network]
-        own = [weight[network] for weight in self.weights]
-        return np.asarray(_forward(values, own)[-1][..., 0])
-
-
-def _forward(values: np.ndarray, weights: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the values of every layer, the last one without rectification."""
-    layers = [values]
-    for position in range(0, len(weights), 2):
-        values = values @ weights[position] + weights[position + 1]
-        if position + 2 < len(weights):
-            values = np.maximum(values, 0.0)
-        layers.append(values)
-    return layers
-
-
-def fit(
-    inputs: np.ndarray,
-    member: np.ndarray,
-    hidden: int | Sequence[int],
-    epochs: int,
-    rng: np.random.Generator,
-    joined: np.ndarray | None = None,
-) -> Networks:
-    """Train K networks side by side by Adam on the mean cross-entropy.
-
-    Args:
-        inputs: float64 (K, r, d).
-        member: bool (K, r).
-        hidden: units of the hidden layer, or of each of several; 0 for none.
-        epochs: passes over the records.
-        rng: initial weights and batch order.
-        joined: bool (d, units of the first hidden layer), which inputs enter which unit; None
-            for all.
-    """
-    networks, records, width = inputs.shape
-    mean = inputs.mean(axis=1, keepdims=True)
-    scale = np.maximum(inputs.std(axis=1, keepdims=True), 1e-6)
-    values, target = (inputs - mean) / scale, member.astype(np.float64)[..., None]
-    layers = [hidden] if isinstance(hidden, int) else hidden
-    sizes = [width, *(size for size in layers if size), 1]
-    weights: list[np.ndarray] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        weights.append(rng.normal(0, np.sqrt(2 / fan_in), (networks, fan_in, fan_out)))
-        weights.append(np.zeros((networks, 1, fan_out)))
-    if joined is not None:
-        weights[0] *= joined * np.sqrt(width / joined.sum(axis=0))
-    first = [np.zeros_like(w) for w in weights]
-    second = [np.zeros_like(w) for w in weights]
-    step = 0
-    for _ in range(epochs):
-        order = rng.permutation(records)
-        for start in range(0, records, BATCH):
-            rows = order[start : start + BATCH]
-            step += 1
-            gradients = _gradients(values[:, rows], target[:, rows], weights)
-            if joined is not None:
-                gradients[0] *= joined
-            _adam(weights, gradients, first, second, step)
-    return Networks(mean, scale, weights)
-
-
-def _gradients(
-    values: np.ndarray, target: np.ndarray, weights: list[np.ndarray]
-) -> list[np.ndarray]:
-    """Return the gradients of the mean cross-entropy, in the order of ``weights``."""
-    layers = _forward(values, weights)
-    error = (expit(layers[-1]) - target) / values.shape[1]
-    gradients: list[np.ndarray] = []
-    for position in range(len(weights) - 2, -1, -2):
-        below = layers[position // 2]
-        gradients[:0] = [below.swapaxes(1, 2) @ error, error.sum(axis=1, keepdims=True)]
-        error = (error @ weights[position].swapaxes(1, 2)) * (below > 0)
-    return gradients
-
-
-def _adam(
-    weights: list[np.ndarray],
-    gradients: list[np.ndarray],
-    first: list[np.ndarray],
-    second: list[np.ndarray],
-    step: int,
-) -> None:
-    """Take one step of Adam (Kingma & Ba 2015), in place."""
-    rate = LEARNING_RATE * np.sqrt(1 - SECOND_DECAY**step) / (1 - FIRST_DECAY**step)
-    for weight, gradient, m, v in zip(weights, gradients, first, second, strict=True):
-        m += (1 - FIRST_DECAY) * (gradient - m)
-        v += (1 - SECOND_DECAY) * (gradient * gradient - v)
-        weight -= rate * m / (np.sqrt(v) + ADAM_EPSILON)
 
 
 def posteriors(signals: Signals, models: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Return the posteriors at (model, sample) points, float64 (k, C)."""
     assert signals.logits is not None
-    return np.asarray(np.exp(log_softmax(signals.logits[models, samples])))
+    return softmax(signals.logits[models, samples])
 
 
 def top_three(probabilities: np.ndarray) -> np.ndarray:
@@ -292,20 +180,21 @@ def _one_shadow(problem: Problem, group: Group) -> int:
     return int(group.kept[order[0]])
 
 
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "maximum": lambda logits: softmax(logits).max(axis=1),
+    "deviation": lambda logits: softmax(logits).std(axis=1),
+    "entropy": negative_entropy,
+}
+"""What ``salem_3`` makes of logits (n, C): float64 (n,)."""
+
+
 def score_salem_3(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     """Score every task by a statistic of the target's posterior, float64 (tasks, n)."""
     require_logits(problem)
-    scores = np.empty((len(problem.tasks), problem.shadows.samples))
-    every = np.arange(problem.shadows.samples)
-    for position, task in enumerate(problem.tasks):
-        p = posteriors(problem.targets, np.full(every.size, task.target), every)
-        if parameters["statistic"] == "maximum":
-            scores[position] = p.max(axis=1)
-        elif parameters["statistic"] == "deviation":
-            scores[position] = p.std(axis=1)
-        else:
-            scores[position] = (p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
-    return scores
+    logits = problem.targets.logits
+    assert logits is not None
+    function = STATISTICS[parameters["statistic"]]
+    return np.stack([function(logits[task.target]) for task in problem.tasks])
 
 
 NETWORK_PARAMETERS = {
@@ -346,7 +235,7 @@ SALEM_3 = Attack(
             "choice",
             "maximum",
             "statistic of the posterior",
-            choices=("maximum", "deviation", "entropy"),
+            choices=tuple(STATISTICS),
         )
     },
     cost="milliseconds per target",

@@ -21,12 +21,12 @@ shadow models, and scores need none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
+from miagap.attacks import posteriors
 from miagap.attacks.base import Attack, Parameter, require_logits
 from miagap.attacks.problem import Group, Problem
 from miagap.signals import Signals
@@ -49,37 +49,12 @@ def confidence(signals: Signals, model: int) -> np.ndarray:
 
 def negative_entropy(signals: Signals, model: int) -> np.ndarray:
     """Return minus the prediction's entropy, in nats: float64 (n,)."""
-    log_p = log_softmax(_logits(signals, model))
-    return np.asarray((np.exp(log_p) * log_p).sum(axis=1))
+    return posteriors.negative_entropy(_logits(signals, model))
 
 
 def negative_modified_entropy(signals: Signals, model: int) -> np.ndarray:
-    """Return minus the modified entropy of Song & Mittal 2021: float64 (n,).
-
-    Mentr = -(1 - p_y) log p_y - sum over other classes of p_i log(1 - p_i). log(1 - p) of the
-    most likely class is formed from the other classes' logits, and its log p from that: a
-    confident model's 1 - p would be 0.
-    """
-    logits = _logits(signals, model).astype(np.float64)
-    rows = np.arange(len(logits))
-    log_p = log_softmax(logits)
-    p = np.exp(log_p)
-    log_rest = np.log1p(-np.minimum(p, 0.75))
-    top = logits.argmax(axis=1)
-    others = logits.copy()
-    others[rows, top] = -np.inf
-    log_rest[rows, top] = logsumexp(others, axis=1) - logsumexp(logits, axis=1)
-    log_p[rows, top] = np.log1p(-np.exp(log_rest[rows, top]))
-    y = signals.labels
-    terms = p * log_rest
-    own = np.exp(log_rest[rows, y]) * log_p[rows, y]
-    return np.asarray(own + terms.sum(axis=1) - terms[rows, y])
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return log probabilities in float64, over the last axis."""
-    wide = logits.astype(np.float64)
-    return np.asarray(wide - logsumexp(wide, axis=-1, keepdims=True))
+    """Return minus the modified entropy of Song & Mittal 2021: float64 (n,)."""
+    return posteriors.negative_modified_entropy(_logits(signals, model), signals.labels)
 
 
 def _logits(signals: Signals, model: int) -> np.ndarray:
@@ -104,44 +79,63 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     if statistic in NEED_LOGITS:
         require_logits(problem)
     function = STATISTICS[statistic]
-    scores = np.empty((len(problem.tasks), problem.shadows.samples))
+    targets, shadows = problem.targets, problem.shadows
+    if parameters["scope"] == "global":
+        return np.stack([function(targets, task.target) for task in problem.tasks])
+    shadow = np.stack([function(shadows, model) for model in range(shadows.models)])
+    scores = np.empty((len(problem.tasks), shadows.samples))
     for position, task in enumerate(problem.tasks):
-        scores[position] = function(problem.targets, task.target)
-    if parameters["scope"] == "class":
-        shadow = np.stack([function(problem.shadows, m) for m in range(problem.shadows.models)])
-        for group in problem.groups():
-            scores[group.tasks] -= class_thresholds(problem, group, shadow)[problem.labels]
+        known = targets is shadows
+        scores[position] = shadow[task.target] if known else function(targets, task.target)
+    groups = list(problem.groups())
+    thresholds = class_thresholds(problem, groups, shadow)
+    for group, own in zip(groups, thresholds, strict=True):
+        scores[group.tasks] -= own[problem.labels]
     return scores
 
 
-def class_thresholds(problem: Problem, group: Group, shadow: np.ndarray) -> np.ndarray:
-    """Return each class's threshold, calibrated on a group's shadow models: float64 (classes,).
+def class_thresholds(problem: Problem, groups: Sequence[Group], shadow: np.ndarray) -> np.ndarray:
+    """Return each class's threshold, calibrated on each group's shadow models.
+
+    A class's statistics are sorted once for all groups. A class without members or without
+    non-members gets the threshold of all classes together.
 
     Args:
+        problem: gives labels and memberships.
+        groups: of the problem.
         shadow: float64 (M, n), the statistic under every shadow model.
 
-    A class without members or without non-members gets the threshold of all classes together.
+    Returns:
+        float64 (groups, classes).
     """
-    outside, inside = problem.sides(group)
-    values, counted = shadow[group.kept], outside | inside
     used = np.flatnonzero(problem.used)
-    thresholds = np.full(int(problem.labels.max()) + 1, np.nan)
+    thresholds = np.full((len(groups), int(problem.labels.max()) + 1), np.nan)
     for label in np.unique(problem.labels[used]):
         columns = used[problem.labels[used] == label]
-        of_class, inside_class = _counted(values, inside, counted, columns)
-        if inside_class.any() and not inside_class.all():
-            thresholds[label] = best_threshold(of_class, inside_class)
-    if np.isnan(thresholds).any():
-        thresholds[np.isnan(thresholds)] = best_threshold(*_counted(values, inside, counted, used))
+        thresholds[:, label] = _thresholds(problem, groups, shadow, columns)
+    for number, own in enumerate(thresholds):
+        if np.isnan(own).any():
+            own[np.isnan(own)] = _thresholds(problem, [groups[number]], shadow, used)[0]
     return thresholds
 
 
-def _counted(
-    values: np.ndarray, inside: np.ndarray, counted: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return values and memberships at the counted (model, sample) points of some samples."""
-    chosen = counted[:, columns]
-    return values[:, columns][chosen], inside[:, columns][chosen]
+def _thresholds(
+    problem: Problem, groups: Sequence[Group], shadow: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Return each group's threshold for some samples, (groups,); NaN where one side is empty."""
+    values = shadow[:, columns].ravel()
+    order = np.argsort(values)  # equal scores are one step, whatever their order
+    values = values[order]
+    found = np.full(len(groups), np.nan)
+    for number, group in enumerate(groups):
+        sides = np.zeros((2, len(shadow), columns.size), dtype=bool)
+        for side, one in zip(sides, problem.sides(group, columns), strict=True):
+            side[group.kept] = one
+        outside, inside = (side.ravel()[order] for side in sides)
+        counted = outside | inside
+        if outside.any() and inside.any():
+            found[number] = _best_of_ordered(values[counted], inside[counted])
+    return found
 
 
 def best_threshold(scores: np.ndarray, member: np.ndarray) -> float:
@@ -156,7 +150,11 @@ def best_threshold(scores: np.ndarray, member: np.ndarray) -> float:
         member: bool (k,), with both values present.
     """
     order = np.argsort(scores)  # equal scores are one step, whatever their order
-    ordered, inside = scores[order], member[order]
+    return _best_of_ordered(scores[order], member[order])
+
+
+def _best_of_ordered(ordered: np.ndarray, inside: np.ndarray) -> float:
+    """Return :func:`best_threshold` of ascending scores."""
     members = int(inside.sum())
     outsiders = len(inside) - members
     # After position i: scores up to i are called non-members.

@@ -31,8 +31,8 @@ import numpy as np
 
 from miagap.attacks.base import Attack, Parameter, measured_signal, require_logits
 from miagap.attacks.networks import NETWORK_PARAMETERS, score_by_network
+from miagap.attacks.posteriors import log_softmax
 from miagap.attacks.problem import Problem
-from miagap.attacks.threshold import log_softmax
 from miagap.signals import Signals
 
 GRADIENT_SIZES = 3
