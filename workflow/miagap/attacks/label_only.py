@@ -40,9 +40,8 @@ def score_augment(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray
     """Score by the vector of right answers at all views, float64 (tasks, n)."""
     right, shadow = measured_signal(problem, AUGMENT, "augmented", parameters)
     if parameters["model"] == "count":
-        return np.stack(
-            [right[task.target].sum(axis=1, dtype=np.float64) for task in problem.tasks]
-        )
+        targets = [task.target for task in problem.tasks]
+        return right[targets].sum(axis=2, dtype=np.float64)
     return score_by_class(
         problem,
         lambda models, samples: shadow[models, samples].astype(np.float64),

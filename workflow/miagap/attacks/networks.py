@@ -19,6 +19,7 @@ per network, members and non-members alike (the ML-Leaks script: 50 epochs of Ad
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,11 @@ from miagap.attacks.references import group_generator
 from miagap.errors import InputError
 from miagap.signals import Signals
 
+Inputs = Callable[[np.ndarray | int, np.ndarray], np.ndarray]
+"""Gives inputs (k, d) of networks at k points: models int64 (k,) or one model, samples (k,)."""
 
-def posteriors(signals: Signals, models: np.ndarray, samples: np.ndarray) -> np.ndarray:
+
+def posteriors(signals: Signals, models: np.ndarray | int, samples: np.ndarray) -> np.ndarray:
     """Return the posteriors at (model, sample) points, float64 (k, C)."""
     assert signals.logits is not None
     return softmax(signals.logits[models, samples])
@@ -79,8 +83,8 @@ def score_shokri(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     require_logits(problem)
     return score_by_class(
         problem,
-        lambda models, samples: posteriors(problem.shadows, models, samples),
-        lambda target, samples: posteriors(problem.targets, np.full(samples.size, target), samples),
+        partial(posteriors, problem.shadows),
+        partial(posteriors, problem.targets),
         parameters,
         parameters["hidden"],
     )
@@ -88,8 +92,8 @@ def score_shokri(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
 
 def score_by_class(
     problem: Problem,
-    shadow_inputs: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    target_inputs: Callable[[int, np.ndarray], np.ndarray],
+    shadow_inputs: Inputs,
+    target_inputs: Inputs,
     parameters: Mapping[str, Any],
     hidden: int | Sequence[int],
 ) -> np.ndarray:
@@ -97,8 +101,8 @@ def score_by_class(
 
     Args:
         problem: what to attack.
-        shadow_inputs: gives the inputs (k, d) at k points (models, samples) of shadow models.
-        target_inputs: gives the inputs (k, d) of k samples under a target.
+        shadow_inputs: gives the networks' inputs at points of shadow models.
+        target_inputs: gives them at points of targets.
         parameters: ``records`` to train each network on and ``epochs``.
         hidden: shape of the networks, as for :func:`fit`.
     """
@@ -108,7 +112,7 @@ def score_by_class(
         rng = group_generator(problem, group)
         inputs, member = [], []
         for label in classes:
-            samples = np.flatnonzero((problem.labels == label) & ~problem.reserve)
+            samples = np.flatnonzero((problem.labels == label) & problem.used)
             models, points, inside = _draw(
                 problem, group, group.kept, samples, parameters["records"], rng
             )
@@ -122,62 +126,63 @@ def score_by_class(
     return scores
 
 
+def all_models(problem: Problem, group: Group) -> np.ndarray:
+    """Return all shadow models of a group, int64."""
+    return group.kept
+
+
 def score_by_network(
     problem: Problem,
-    shadow_inputs: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    target_inputs: Callable[[int], np.ndarray],
+    shadow_inputs: Inputs,
+    target_inputs: Inputs,
     parameters: Mapping[str, Any],
     hidden: int | Sequence[int],
     joined: np.ndarray | None = None,
+    teachers: Callable[[Problem, Group], np.ndarray] = all_models,
 ) -> np.ndarray:
-    """Score every task by one network trained on all of its shadow models, float64 (tasks, n).
+    """Score every task by one network for all classes, float64 (tasks, n).
 
     Args:
         problem: what to attack.
-        shadow_inputs: gives the inputs (k, d) at k points (models, samples) of shadow models.
-        target_inputs: gives the inputs (n, d) of all samples under a target.
+        shadow_inputs: gives the network's inputs at points of shadow models.
+        target_inputs: gives them at points of targets.
         parameters: ``records`` to train on and ``epochs``.
         hidden, joined: shape of the network, as for :func:`fit`.
+        teachers: gives the shadow models of a group that the network learns from.
     """
     scores = np.empty((len(problem.tasks), problem.shadows.samples))
-    used = np.flatnonzero(~problem.reserve)
+    used, every = np.flatnonzero(problem.used), np.arange(problem.shadows.samples)
     for group in problem.groups():
         rng = group_generator(problem, group)
         models, samples, member = _draw(
-            problem, group, group.kept, used, parameters["records"], rng
+            problem, group, teachers(problem, group), used, parameters["records"], rng
         )
         inputs = shadow_inputs(models, samples)
         network = fit(inputs[None], member[None], hidden, parameters["epochs"], rng, joined)
         for task, target in zip(group.tasks, group.targets, strict=True):
-            scores[task] = network.log_odds(target_inputs(target), 0)
+            scores[task] = network.log_odds(target_inputs(target, every), 0)
     return scores
 
 
 def score_salem_1(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     """Score every task by one network trained on one shadow model, float64 (tasks, n)."""
     require_logits(problem)
-    shadows = problem.shadows
-    scores = np.empty((len(problem.tasks), shadows.samples))
-    used = np.flatnonzero(~problem.reserve)
-    every = np.arange(shadows.samples)
-    for group in problem.groups():
-        rng = group_generator(problem, group)
-        shadow = np.array([_one_shadow(problem, group)])
-        models, samples, member = _draw(problem, group, shadow, used, parameters["records"], rng)
-        inputs = top_three(posteriors(shadows, models, samples))
-        networks = fit(inputs[None], member[None], parameters["hidden"], parameters["epochs"], rng)
-        for task, target in zip(group.tasks, group.targets, strict=True):
-            own = posteriors(problem.targets, np.full(every.size, target), every)
-            scores[task] = networks.log_odds(top_three(own), 0)
-    return scores
+    return score_by_network(
+        problem,
+        lambda models, samples: top_three(posteriors(problem.shadows, models, samples)),
+        lambda target, samples: top_three(posteriors(problem.targets, target, samples)),
+        parameters,
+        parameters["hidden"],
+        teachers=one_model,
+    )
 
 
-def _one_shadow(problem: Problem, group: Group) -> int:
-    """Choose one shadow model: the first of the pair that follows the first excluded one."""
+def one_model(problem: Problem, group: Group) -> np.ndarray:
+    """Return one shadow model, int64 (1,): the first of the pair after the first excluded one."""
     pair = problem.shadows.pair[group.kept]
     first = problem.tasks[group.tasks[0]].excluded_pairs[0]
     order = np.lexsort((problem.shadows.split[group.kept], pair, pair < first))
-    return int(group.kept[order[0]])
+    return np.asarray(group.kept[order[:1]])
 
 
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -18,6 +18,7 @@ model trained on other data; ours is its mean over all OUT models.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,10 +63,6 @@ def score_watson(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     return _score(problem, parameters["signal"], midpoint=False)
 
 
-_SIGNAL = Parameter(
-    "choice", "loss", "the papers' loss, or the logit-scaled confidence", choices=("loss", "phi")
-)
-
 SABLAYROLLES = Attack(
     method="sablayrolles",
     family="adaptive threshold",
@@ -74,17 +71,20 @@ SABLAYROLLES = Attack(
     needs=frozenset({"loss"}),
     needs_if={("signal", "phi"): frozenset({"phi"})},
     function=score_sablayrolles,
-    parameters={"signal": _SIGNAL},
+    parameters={
+        "signal": Parameter(
+            "choice",
+            "loss",
+            "the papers' loss, or the logit-scaled confidence",
+            choices=("loss", "phi"),
+        )
+    },
     cost="milliseconds per target",
 )
-WATSON = Attack(
+WATSON = replace(
+    SABLAYROLLES,
     method="watson",
-    family="adaptive threshold",
     source="Watson et al. 2022, Difficulty Calibration in Membership Inference Attacks",
     access="loss of the target; shadow models (OUT only)",
-    needs=frozenset({"loss"}),
-    needs_if={("signal", "phi"): frozenset({"phi"})},
     function=score_watson,
-    parameters={"signal": _SIGNAL},
-    cost="milliseconds per target",
 )

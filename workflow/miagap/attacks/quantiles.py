@@ -39,6 +39,7 @@ from scipy.special import log_ndtr
 from miagap.attacks.base import Attack, Parameter, measured_signal
 from miagap.attacks.problem import Group, Problem, chunks
 from miagap.attacks.references import (
+    POPULATION_SIZE,
     STD_FLOOR,
     draw_nonmembers,
     group_generator,
@@ -265,9 +266,7 @@ POPULATION = Attack(
         "scope": Parameter(
             "choice", "global", "one population, or one per class", choices=("global", "class")
         ),
-        "population": Parameter(
-            "int", 10000, "non-members drawn from shadow models without a reserve", minimum=2
-        ),
+        "population": POPULATION_SIZE,
     },
     cost="milliseconds per target",
 )

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from miagap.attacks.base import Parameter
 from miagap.attacks.problem import Group, Problem, chunks
 from miagap.attacks.selection import Selection
 
 STD_FLOOR = 1e-6
+POPULATION_SIZE = Parameter(
+    "int", 10000, "non-members drawn from shadow models without a reserve", minimum=2
+)
+"""How many points :func:`draw_nonmembers` gives an attack."""
 
 
 @dataclass(frozen=True)

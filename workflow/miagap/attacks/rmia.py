@@ -49,6 +49,7 @@ from scipy.special import expit
 from miagap.attacks.base import Attack, Parameter, require_logits
 from miagap.attacks.problem import Group, Problem, chunks
 from miagap.attacks.references import (
+    POPULATION_SIZE,
     Means,
     ReferenceMeans,
     draw_nonmembers,
@@ -339,9 +340,7 @@ ATTACK = Attack(
             "the first query, a majority vote of all, or the mean score of all",
             choices=("first", "majority", "mean"),
         ),
-        "population": Parameter(
-            "int", 10000, "non-members drawn from shadow models without a reserve", minimum=2
-        ),
+        "population": POPULATION_SIZE,
         "compat": Parameter(
             "choice",
             "none",

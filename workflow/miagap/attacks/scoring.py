@@ -42,9 +42,15 @@ def score_targets(
     Raises:
         InputError: signals do not fit together, or shadow models are too few.
     """
+    return _run(_on_targets(spec.name, targets, shadows, reserve, rng_seed), spec)
+
+
+def _on_targets(
+    name: str, targets: Signals, shadows: Signals, reserve: np.ndarray, rng_seed: int
+) -> Problem:
+    """Return the attack on every target with the shadow models of other pairs."""
     tasks = tuple(Task(t, (int(pair),)) for t, pair in enumerate(targets.pair))
-    problem = Problem(spec.name, targets, shadows, tasks, reserve, rng_seed)
-    return _run(problem, spec)
+    return Problem(name, targets, shadows, tasks, reserve, rng_seed)
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,12 @@ class Use:
 
 def shadow_use(targets: Signals, shadows: Signals, reserve: np.ndarray, rng_seed: int) -> list[Use]:
     """Return how each target's shadow models are used, by every attack alike."""
-    tasks = tuple(Task(t, (int(pair),)) for t, pair in enumerate(targets.pair))
-    problem = Problem("", targets, shadows, tasks, reserve, rng_seed)
+    problem = _on_targets("", targets, shadows, reserve, rng_seed)
     found: dict[int, Use] = {}
     for group in problem.groups():
         use = Use(int(group.kept.size), group.each, problem.usable(group))
         found |= dict.fromkeys(group.tasks.tolist(), use)
-    return [found[t] for t in range(len(tasks))]
+    return [found[t] for t in range(targets.models)]
 
 
 def _run(problem: Problem, spec: AttackSpec) -> np.ndarray:

@@ -46,13 +46,12 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
     targets, shadows = problem.targets, problem.shadows
     assert shadows.logits is not None
     classes, layers = shadows.logits.shape[2], shadow.shape[2]
-    every = np.arange(shadows.samples)
     sizes = [classes, classes, 1, *[shadow.shape[3]] * layers]
     unit = np.repeat(np.arange(len(sizes)), parameters["component"])
     return score_by_network(
         problem,
         lambda models, samples: observations(shadows, shadow, models, samples),
-        lambda target: observations(targets, own, np.full(every.size, target), every),
+        lambda target, samples: observations(targets, own, target, samples),
         parameters,
         [unit.size, parameters["hidden"]],
         np.repeat(np.arange(len(sizes)), sizes)[:, None] == unit,
@@ -60,7 +59,7 @@ def score(problem: Problem, parameters: Mapping[str, Any]) -> np.ndarray:
 
 
 def observations(
-    signals: Signals, sizes: np.ndarray, models: np.ndarray, samples: np.ndarray
+    signals: Signals, sizes: np.ndarray, models: np.ndarray | int, samples: np.ndarray
 ) -> np.ndarray:
     """Return what the attacker observes at points (model, sample): float64 (k, d).
 
@@ -70,7 +69,8 @@ def observations(
     Args:
         signals: with logits.
         sizes: (M, n, layers, 6), the measured signal.
-        models, samples: int64 (k,).
+        models: int64 (k,), or one for all points.
+        samples: int64 (k,).
     """
     assert signals.logits is not None
     posterior = np.sort(log_softmax(signals.logits[models, samples]), axis=1)[:, ::-1]
@@ -79,7 +79,7 @@ def observations(
     measured = sizes[models, samples].astype(np.float64)
     gradient = measured[..., :GRADIENT_SIZES]
     measured[..., :GRADIENT_SIZES] = np.log(np.maximum(gradient, SMALLEST))
-    flat = measured.reshape(len(models), -1)
+    flat = measured.reshape(len(samples), -1)
     return np.concatenate([posterior, label, loss[:, None], flat], axis=1)
 
 
