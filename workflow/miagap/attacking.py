@@ -10,6 +10,7 @@ import pyarrow as pa
 from miagap import attacks, metrics, roc, seeds, summary
 from miagap.attacks import AttackSpec
 from miagap.attacks.scoring import Use
+from miagap.metrics import Ranked
 from miagap.names import FIXED_SPLIT
 from miagap.shadow import Models
 
@@ -69,24 +70,41 @@ def attack_group(
         common = (signals, shadows.signals, spec, targets.reserve, settings["seed"])
         scores = attacks.score_targets(*common)
         limits = attacks.calibrated_thresholds(*common, count) if count else None
-        ranked = summary.rank_targets(scores, member, valid)
         found.scores[spec.name] = scores
-        for t, one in enumerate(ranked):
-            limit = None if limits is None else float(limits[t])
-            row = metrics.evaluate_ranked(one, limit, settings["metrics"]["confidence"])
-            found.rows[t].append({"attack": spec.name, **row, "threshold": limit})
-            found.points[t].append({"attack": spec.name, **roc.points_ranked(one)})
-        pooled = summary.pool_group(
-            ranked,
-            clusters,
-            settings["metrics"]["confidence"],
-            settings["metrics"]["bootstrap"],
-            seeds.derive_int(settings["seed"], "bootstrap"),
-        )
-        found.pooled.append({"attack": spec.name, **pooled.row})
-        found.curves.append({"attack": spec.name, **pooled.curve})
+        ranked = summary.rank_targets(scores, member, valid)
+        _measure(found, spec.name, ranked, limits, clusters, settings)
         log(f"{spec.name}: mean AUC {np.mean([rows[-1]['auc'] for rows in found.rows]):.4f}")
     return found
+
+
+def _measure(
+    found: Attacked,
+    attack: str,
+    ranked: Sequence[Ranked],
+    limits: np.ndarray | None,
+    clusters: np.ndarray,
+    settings: Mapping[str, Any],
+) -> None:
+    """Add to ``found`` how well an attack told members of each target, and of all together.
+
+    Args:
+        found: of the group.
+        attack: its name.
+        ranked: its scores of every target.
+        limits: a threshold for every target; None leaves accuracy, precision and recall empty.
+        clusters: (T,), targets of one number are resampled together.
+        settings: ``Study.attack_settings``.
+    """
+    confidence, replicates = settings["metrics"]["confidence"], settings["metrics"]["bootstrap"]
+    for t, one in enumerate(ranked):
+        limit = None if limits is None else float(limits[t])
+        row = metrics.evaluate_ranked(one, limit, confidence)
+        found.rows[t].append({"attack": attack, **row, "threshold": limit})
+        found.points[t].append({"attack": attack, **roc.points_ranked(one)})
+    rng_seed = seeds.derive_int(settings["seed"], "bootstrap")
+    pooled = summary.pool_group(ranked, clusters, confidence, replicates, rng_seed)
+    found.pooled.append({"attack": attack, **pooled.row})
+    found.curves.append({"attack": attack, **pooled.curve})
 
 
 def shadow_columns(uses: Sequence[Use], samples: int) -> list[dict[str, Any]]:

@@ -77,24 +77,21 @@ def gather(
         member[m] = table["member"].to_numpy()
         own = _matrix(table, "logits", classes, path)
         measured = from_logits(own, labels, member[m], ~reserve, loss[m])
-        epoch = artifacts.table_metadata(table).get("epoch")
-        generalization.append({"epoch": int(epoch) if epoch else None, **measured})
+        generalization.append({"epoch": _epoch(table), **measured})
         if logits is not None:
             logits[m] = own
     runs = [parse_run_name(Path(path).stem) for path in paths]
-    signals = Signals(
-        phi=phi,
-        loss=loss,
-        member=member,
-        split=np.array([split for _, split in runs], dtype=np.int64),
-        seed=np.array([seed for seed, _ in runs], dtype=np.int64),
-        labels=labels,
-        logits=logits,
-        extra={key: _stack(files, paths, n) for key, files in (extra or {}).items()},
-        pairs=pairs,
-    )
+    seed, split = (np.array(numbers, np.int64) for numbers in zip(*runs, strict=True))
+    further = {key: _stack(files, paths, n) for key, files in (extra or {}).items()}
+    signals = Signals(phi, loss, member, split, seed, labels, logits, further, pairs)
     dataset = artifacts.table_metadata(first).get("dataset", "")
     return Models(signals, reserve, dataset, tuple(generalization))
+
+
+def _epoch(table: pa.Table) -> int | None:
+    """Return the epoch of a model's answers; None where nobody wrote it down."""
+    epoch = artifacts.table_metadata(table).get("epoch")
+    return int(epoch) if epoch else None
 
 
 def by_signal(files: Sequence[str], keys: Sequence[str]) -> dict[str, list[str]]:

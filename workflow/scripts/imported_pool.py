@@ -17,11 +17,6 @@ with job.logged(snakemake.log[0]) as log:
     pairs = np.array(json.loads(artifacts.read_metadata(source.membership)["pairs"]), np.int64)
     models = shadow.gather(source.logits, reserve, with_logits=settings["logits"], pairs=pairs)
     log(f"{models.signals.models} models, {models.signals.samples} samples")
-    metadata = job.provenance(
-        params.study,
-        params.settings,
-        params.code,
-        technique=snakemake.wildcards.technique,
-        checkpoint=snakemake.wildcards.checkpoint,
-    )
+    identity = dict(snakemake.wildcards.items())
+    metadata = job.provenance(params.study, params.settings, params.code, **identity)
     shadow.write_models(models, snakemake.output.pool, metadata)

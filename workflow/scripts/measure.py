@@ -30,10 +30,8 @@ with job.logged(snakemake.log[0]) as log:
         log(f"{settings['kind']} of {len(snakemake.input.models)} checkpoints")
         for source, target in zip(snakemake.input.models, snakemake.output.signals, strict=True):
             weights, trained = artifacts.read_tensors(source)
-            run, checkpoint = (
-                Path(source).parent.name,
-                Path(source).stem.removeprefix("checkpoint-"),
-            )
+            run = Path(source).parent.name
+            checkpoint = Path(source).stem.removeprefix("checkpoint-")
             seed, split = parse_run_name(run)
             subject = Subject(
                 model=extraction.load_model(weights, model, pool),

@@ -20,11 +20,6 @@ with job.logged(snakemake.log[0]) as log:
         extra=shadow.by_signal(snakemake.input.signals, settings.get("signals", [])),
     )
     log(f"{models.signals.models} models, {models.signals.samples} samples")
-    metadata = job.provenance(
-        params.study,
-        params.settings,
-        params.code,
-        technique=snakemake.wildcards.technique,
-        checkpoint=snakemake.wildcards.checkpoint,
-    )
+    identity = dict(snakemake.wildcards.items())
+    metadata = job.provenance(params.study, params.settings, params.code, **identity)
     shadow.write_models(models, snakemake.output.pool, metadata)

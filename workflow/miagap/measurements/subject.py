@@ -29,8 +29,10 @@ class Subject:
         numerics: device and precision to ask in.
         study_seed: random states derive from it.
         identity: technique, seed, split and checkpoint of the model.
-        training: how the technique trains (model, training, augmentations) and
-        reserve: bool (n,), samples that no model trains on: given to measurements that train.
+        training: how the technique trains (model, training, augmentations).
+        reserve: bool (n,), samples that no model trains on.
+
+    ``training`` and ``reserve`` are given to measurements that train.
     """
 
     model: nn.Module
