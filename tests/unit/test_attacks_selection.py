@@ -175,7 +175,7 @@ def test_lira_equals_the_loop_over_chosen_models(online, variance, centre, desig
                 centred = [column - column.mean() for column in columns if column.size]
                 std = np.concatenate(centred).std()
             else:
-                std = np.array([c.std() if c.size else 1 for c in columns])
+                std = np.array([c.std() if c.size > 1 else 1 for c in columns])
             logs.append((norm.logpdf(x, mean, std), norm.logsf(x, mean, std)))
         expected = logs[1][0] - logs[0][0] if online else -logs[0][1]
         np.testing.assert_allclose(scores[group.targets[0], usable], expected[usable], rtol=1e-7)

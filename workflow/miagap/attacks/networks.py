@@ -11,9 +11,10 @@
   all that the authors' public script has, the standard deviation, or minus the entropy).
 
 The score is the network's log odds. What differs: inputs are standardised by the shadow models'
-mean and deviation, training is Adam for a fixed number of epochs on at most ``records`` records
-per network, members and non-members alike (the ML-Leaks script: 50 epochs of Adam in batches of
-10 on all records, with a weight penalty of 1e-6); ``hidden: 0`` makes it a logistic regression.
+mean and deviation, training is Adam in float32 for a fixed number of epochs on ``records`` records
+per network, drawn with replacement, as many members as non-members (the ML-Leaks script: 50 epochs
+of Adam in batches of 10 on all records, with a weight penalty of 1e-6); ``hidden: 0`` makes it a
+logistic regression.
 """
 
 from __future__ import annotations

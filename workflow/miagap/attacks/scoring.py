@@ -36,7 +36,7 @@ def score_targets(
 
     Returns:
         float64 (T, n), higher = more likely a member. NaN at reserve samples, for attacks
-        that need IN models, and, where splits are not paired, at samples that have less IN or
+        that need IN models, and, where splits are not paired, at samples that have fewer IN or
         OUT models than are used of all others (:mod:`miagap.attacks.selection`).
 
     Raises:
