@@ -4,6 +4,7 @@ For tests of tables, claims and figures: the relations between techniques are kn
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,16 @@ def _generalization(
         "test_loss": test_loss,
         "loss_gap": test_loss - train_loss,
     }
+
+
+class MetricsSettings(TypedDict, total=False):
+    """What :func:`metrics_table` may be given beside techniques and attackers."""
+
+    splits: int
+    n: int
+    dataset: str
+    epochs: Sequence[int]
+    seed: int
 
 
 def metrics_table(
@@ -159,12 +170,12 @@ def study(
     techniques: Sequence[str] = tuple(reference.AUGMENTATION),
     attackers: Mapping[str, Sequence[str]] | None = None,
     replicates: int = 300,
-    **settings: object,
+    **settings: Unpack[MetricsSettings],
 ) -> StudyResults:
     """Return a study of the paper's ten techniques with two attackers who do not know."""
     if attackers is None:
         attackers = {name: ["none"] for name in ("cifar_policy", "all") if name in techniques}
-    metrics = metrics_table(techniques, attackers, **settings)  # type: ignore[arg-type]
+    metrics = metrics_table(techniques, attackers, **settings)
     families = {name: family for name, (_, family) in ATTACKS.items()}
     return StudyResults(
         metrics,

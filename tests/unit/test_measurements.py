@@ -223,9 +223,19 @@ class Grouped(nn.Module):
         return self.fc(self.mix(x).tanh_().mean(dim=1))
 
 
-def test_gradient_sizes_of_other_layers_equal_the_loop():
+class Padded(Grouped):
+    """Borders of unequal ends and of other pixels than zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, (4, 3), padding="same", dilation=(1, 2))
+        self.conv2 = nn.Conv2d(4, 6, 3, padding=(2, 1), padding_mode="reflect", bias=False)
+
+
+@pytest.mark.parametrize("network", [Grouped, Padded])
+def test_gradient_sizes_of_other_layers_equal_the_loop(network):
     torch.manual_seed(0)
-    subject = dataclasses.replace(make_subject(9), model=Grouped().eval())
+    subject = dataclasses.replace(make_subject(9), model=network().eval())
     found = white_box.measure(subject, {"layers": 4})
     model = subject.model.requires_grad_(True)
     for sample in range(9):

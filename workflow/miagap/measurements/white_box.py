@@ -26,7 +26,7 @@ def weighted_layers(model: nn.Module, count: int) -> dict[str, Layer]:
     """Return the last convolutions and linear layers of a model, by name.
 
     Raises:
-        InputError: the model has fewer, or one of them pads otherwise than with zeros.
+        InputError: the model has fewer.
     """
     found = {
         name: module
@@ -38,16 +38,7 @@ def weighted_layers(model: nn.Module, count: int) -> dict[str, Layer]:
             f"attacks: layers: {count} given, but model.name has {len(found)} convolutions and "
             "linear layers; lower it"
         )
-    chosen = dict(list(found.items())[-count:])
-    for name, module in chosen.items():
-        if isinstance(module, nn.Conv2d) and (
-            module.padding_mode != "zeros" or isinstance(module.padding, str)
-        ):
-            raise InputError(
-                f"attacks: layers: {name} of model.name pads by {module.padding_mode}, "
-                f"{module.padding}; zeros and a number are expected; lower layers"
-            )
-    return chosen
+    return dict(list(found.items())[-count:])
 
 
 class Watched:
@@ -92,6 +83,22 @@ def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.logaddexp(torch.zeros_like(phi), -phi).sum()
 
 
+def padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """Return a convolution's inputs (B, C, H, W) with the border that it puts around them."""
+    ends: list[int] = []
+    for dimension in (1, 0):  # functional.pad counts from the last dimension
+        if isinstance(layer.padding, str):
+            reach = layer.dilation[dimension] * (layer.kernel_size[dimension] - 1)
+            both = reach if layer.padding == "same" else 0
+        else:
+            both = 2 * int(layer.padding[dimension])
+        ends += [both // 2, both - both // 2]
+    if not any(ends):
+        return inputs
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return functional.pad(inputs, ends, mode)
+
+
 def sample_gradients(layer: Layer, given: Tensor, gradient: Tensor) -> Iterator[Tensor]:
     """Yield every sample's gradient with respect to a layer's weights and bias, (b, entries).
 
@@ -105,11 +112,7 @@ def sample_gradients(layer: Layer, given: Tensor, gradient: Tensor) -> Iterator[
         count = len(inputs)
         if isinstance(layer, nn.Conv2d):
             patches = functional.unfold(
-                inputs,
-                layer.kernel_size,
-                layer.dilation,
-                layer.padding,  # type: ignore[arg-type]
-                layer.stride,
+                padded(layer, inputs), layer.kernel_size, layer.dilation, stride=layer.stride
             )
             places = patches.shape[2]
             left = outputs.reshape(count, layer.groups, -1, places)
